@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A board's definition, `boards/NAME.yml`: a kind of hardware, or a family of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from farm.core.arch import Arch
+from farm.spec.component import Need
+from farm.spec.model import Model, Name
+
+
+class PiFirmware(Model):
+    """A Raspberry Pi: its own firmware reads config.txt from the card's FAT partition."""
+
+    kind: Literal["raspberrypi"]
+    image: str = Field(description="the component that has the firmware's files")
+    files: tuple[str, ...] = Field((), description="of that component, put on the boot partition")
+    config: str = Field(description="config.txt; its keys are documented by Raspberry Pi")
+
+
+class ExtlinuxFirmware(Model):
+    """U-Boot's distro boot: extlinux/extlinux.conf of the card's first partition."""
+
+    kind: Literal["extlinux"]
+
+
+Firmware = Annotated[PiFirmware | ExtlinuxFirmware, Field(discriminator="kind")]
+
+
+class DeviceTreeEdit(Model):
+    """A change that only QEMU's model of the board needs, and why."""
+
+    node: str = Field(description="path of the node, from /")
+    set: dict[str, str | int] = Field({}, description="property → string, or 32-bit number")
+    delete: tuple[str, ...] = Field((), description="properties to delete")
+    delete_node: bool = False
+    why: str
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> DeviceTreeEdit:
+        if not (self.set or self.delete or self.delete_node):
+            raise ValueError("nothing is changed: give set, delete or delete_node")
+        return self
+
+
+class StandIn(Model):
+    """The board's QEMU stand-in: the machine, and in what it differs from the board."""
+
+    machine: str
+    cpu: str | None = None
+    cpus: int | None = Field(None, ge=1, le=64)
+    memory_mib: int = Field(gt=0)
+    accel: str = "tcg,thread=single"
+    card: Literal["sd", "virtio"] = Field(description="how QEMU is given the card")
+    card_mib: int = Field(
+        512, gt=0, description="size of the card; a power of two where `card: sd`"
+    )
+    console_port: int = Field(
+        0, ge=0, le=3, description="which of QEMU's serial ports is the console"
+    )
+    device_tree: tuple[DeviceTreeEdit, ...] = ()
+    network: str | None = Field(None, description="QEMU's -device for the network card, or none")
+    args: tuple[str, ...] = ()
+    missing: tuple[Need, ...] = Field((), description="what the model lacks and the board has")
+
+
+class Board(Model):
+    """A kind of hardware."""
+
+    format: Literal[1]
+    name: Name
+    title: str
+    arch: Arch
+    firmware: Firmware
+    device_trees: tuple[str, ...] = Field((), description="of the kernel's, as FOLDER/NAME.dtb")
+    cmdline: str = Field(description="the board's part of the kernel command line")
+    modules: tuple[str, ...] = Field((), description="kernel modules loaded at boot, in this order")
+    network_wait_s: float = Field(
+        0, ge=0, le=120, description="guest seconds that a network card may take to appear"
+    )
+    stand_in: StandIn | None = None
+
+
+class Family(Model):
+    """Several boards that one image serves: the union of what they need."""
+
+    format: Literal[1]
+    name: Name
+    title: str
+    family: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = Field(min_length=2)

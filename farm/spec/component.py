@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A component's definition, `components/NAME/component.yml`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from farm.spec.assembly import FileEntry
+from farm.spec.container import ContainerConfig, Health
+from farm.spec.model import Model, Name
+
+Need = Literal["network"]
+"""What a board must have for a container to be exercised; `init` skips it where it is absent."""
+
+
+class DebianSource(Model):
+    """Files taken out of Debian packages, with the libraries that they link."""
+
+    packages: tuple[str, ...] = Field(min_length=1)
+    files: tuple[str, ...] = Field(
+        min_length=1, description="absolute paths or globs; shared libraries follow by themselves"
+    )
+    suite: str | None = Field(None, description="another suite than the project's")
+    suites: dict[str, str] = Field({}, description="another suite for one architecture")
+    areas: tuple[str, ...] = ("main",)
+
+
+class Component(Model):
+    """One reusable part: what is in its image, and how its container runs."""
+
+    format: Literal[1]
+    name: Name
+    summary: str
+    debian: DebianSource | None = None
+    files: tuple[FileEntry, ...] = Field((), description="`source` is relative to this file")
+    modules: tuple[str, ...] = Field((), description="kernel modules that it needs")
+    needs: tuple[Need, ...] = ()
+    ports: tuple[int, ...] = Field(
+        (), description="TCP ports that it serves, asked from outside after boot"
+    )
+    health: Health | None = None
+    config: ContainerConfig = ContainerConfig()

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A kernel's definition, `kernels/NAME.yml`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from farm.spec.model import Model, Name
+
+
+class DebianKernel(Model):
+    """A kernel out of Debian's packages."""
+
+    packages: dict[str, str] = Field(
+        min_length=1, description="architecture → package, which may be a meta package"
+    )
+    suite: str | None = None
+    suites: dict[str, str] = Field({}, description="another suite for one architecture")
+
+
+class Kernel(Model):
+    """Which kernel it is and how it is made ready for images."""
+
+    format: Literal[1]
+    name: Name
+    summary: str
+    debian: DebianKernel
+    strip_module_signatures: bool = Field(
+        False,
+        description="loads modules several times faster, and taints the kernel (no lockdown with it)",
+    )
