@@ -29,5 +29,5 @@ class Kernel(Model):
     debian: DebianKernel
     strip_module_signatures: bool = Field(
         False,
-        description="loads modules several times faster, and taints the kernel (no lockdown with it)",
+        description="modules load several times faster; taints the kernel, no lockdown with it",
     )
