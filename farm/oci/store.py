@@ -1,55 +1,151 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store: a local OCI image layout that everything is read from and written to."""
+"""The store: a local OCI image layout that everything is read from and written to.
+
+The folder is an image layout as other tools have it (skopeo, crane, buildah: `oci:PATH:REF`).
+Each reference is an image index of its own, with one manifest an architecture. Beside the
+standard's files lie farm's: `derived/` (what was made from blobs, by key) and `scratch/`
+(layers that came compressed, unpacked).
+
+Source: https://github.com/opencontainers/image-spec/blob/main/image-layout.md, manifest.md,
+image-index.md and config.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import contextlib
+import hashlib
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, TypeAlias
 
 from farm.core.arch import Arch
+from farm.core.errors import BuildError, UserError
+from farm.core.files import locked, write_bytes
 from farm.core.places import cache_dir
-from farm.oci.tree import Tree
+from farm.oci.image import (
+    CONFIG,
+    INDEX,
+    LAYER_TAR,
+    MANIFEST,
+    REF_NAME,
+    Descriptor,
+    StoredImage,
+    image_config,
+    image_manifest,
+    is_for,
+    parse_config,
+    parse_index,
+    parse_manifest,
+)
+from farm.oci.layer import read_layers, write_layer
+from farm.oci.tree import Tree, epoch
+
+__all__ = ["Descriptor", "Store", "StoredImage"]
+
+Derived: TypeAlias = dict[str, Any] | list[Any]
+"""A small value that is kept under a key: what JSON can say."""
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_KIND = re.compile(r"[a-z0-9][a-z0-9-]*")
+_CHUNK = 1 << 20
+_MAX_JSON_BYTES = 16 << 20
 
 
-@dataclass(frozen=True)
-class Descriptor:
-    """A blob: what it is, its digest ("sha256:…"), its size in bytes."""
+class _NewBlob:
+    """Where a blob is written to: counts and hashes what goes by."""
 
-    media_type: str
-    digest: str
-    size: int
+    def __init__(self, file: IO[bytes], media_type: str) -> None:
+        self._file = file
+        self._media_type = media_type
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes, /) -> int:
+        self._hash.update(data)
+        self._size += len(data)
+        return self._file.write(data)
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor(self._media_type, f"sha256:{self._hash.hexdigest()}", self._size)
 
 
-@dataclass(frozen=True)
-class StoredImage:
-    """One image of the store, for one architecture."""
-
-    ref: str
-    digest: str
-    arch: Arch
-    layers: tuple[Descriptor, ...]
-    entrypoint: tuple[str, ...] = ()
-    cmd: tuple[str, ...] = ()
-    env: tuple[str, ...] = ()
-    cwd: str = ""
-    user: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+def _is_whole(path: Path, size: int) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == size
 
 
 class Store:
+    """An image layout on the disk; several processes may use it at once.
+
+    Args:
+        path: its folder, made when something is put there; None means farm's cache.
+    """
+
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or cache_dir() / "store"
+        self.path = path if path is not None else cache_dir() / "store"
+        self._verified: set[str] = set()
+
+    # --- blobs ---
 
     def put_blob(self, data: bytes | BinaryIO, media_type: str) -> Descriptor:
-        raise NotImplementedError
+        """Keep bytes under their digest.
+
+        Args:
+            data: the bytes, or a stream that is read to its end.
+            media_type: what they are.
+
+        Raises:
+            BuildError: the disk is full or the store cannot be written.
+        """
+        if isinstance(data, bytes):
+            digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+            path = self._blob_place(digest)
+            if not _is_whole(path, len(data)):
+                write_bytes(path, data)
+            return Descriptor(media_type, digest, len(data))
+        with self._new_blob(media_type) as new:
+            while piece := data.read(_CHUNK):
+                new.write(piece)
+        return new.descriptor
 
     def blob_path(self, digest: str) -> Path:
-        raise NotImplementedError
+        """Return where a blob lies, to be read and never to be changed.
+
+        Raises:
+            BuildError: the store does not have it.
+        """
+        path = self._blob_place(digest)
+        if not path.is_file():
+            raise BuildError(
+                f"{self.path}: has no blob {digest}", hint="build again what it belongs to"
+            )
+        return path
 
     def read_blob(self, digest: str) -> bytes:
-        raise NotImplementedError
+        """Return a blob's bytes, whose digest has been checked.
+
+        Raises:
+            BuildError: the store does not have it, or it has been damaged.
+        """
+        path = self.blob_path(digest)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BuildError(f"{path}: cannot be read: {error.strerror}") from error
+        self._check(path, digest, hashlib.sha256(data).hexdigest())
+        return data
+
+    # --- images ---
 
     def put_image(
         self,
@@ -60,22 +156,234 @@ class Store:
         labels: Mapping[str, str],
         config: Mapping[str, object] | None = None,
     ) -> StoredImage:
-        raise NotImplementedError
+        """Make an image and give it a reference; it replaces this architecture's image there.
+
+        Args:
+            ref: its name, as `farm/sshd`.
+            arch: what it runs on.
+            trees: its layers, the lowest first.
+            labels: the labels of its configuration.
+            config: other keys of the specification's `config`: Entrypoint, Cmd, Env, ….
+
+        Raises:
+            BuildError: the store cannot be written.
+        """
+        layers = tuple(self._put_layer(tree) for tree in trees)
+        architecture, variant = arch.to_oci()
+        platform = {"architecture": architecture, "os": "linux"}
+        if variant:
+            platform["variant"] = variant
+        created = datetime.fromtimestamp(epoch(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        about = self._put_json(
+            image_config(platform, layers, created=created, labels=labels, settings=config or {}),
+            CONFIG,
+        )
+        manifest = self._put_json(image_manifest(about, layers), MANIFEST)
+        self._name(ref, arch, {**manifest.to_json(), "platform": platform})
+        return parse_config(
+            self.read_blob(about.digest), ref=ref, digest=manifest.digest, arch=arch, layers=layers
+        )
 
     def find(self, ref: str, arch: Arch) -> StoredImage | None:
-        raise NotImplementedError
+        """Return the image that a reference means for an architecture, or None.
+
+        Raises:
+            BuildError: the store's files are damaged.
+        """
+        for entry in self._named(ref):
+            digest = str(entry["digest"])
+            if entry.get("platform") is not None and not is_for(entry["platform"], None, arch):
+                continue
+            manifest = parse_manifest(self._small(digest), name=f"{ref} in {self.path}")
+            about = self._small(manifest.config.digest)
+            if is_for(entry.get("platform"), about, arch):
+                return parse_config(
+                    about, ref=ref, digest=digest, arch=arch, layers=manifest.layers
+                )
+        return None
+
+    def image(self, ref: str, digest: str, arch: Arch) -> StoredImage:
+        """Return the image whose manifest has a digest.
+
+        Args:
+            ref: what to call it.
+            digest: of its manifest.
+            arch: what it runs on, as whoever kept the digest knows.
+
+        Raises:
+            BuildError: the store does not have all of it, or it is damaged.
+        """
+        manifest = parse_manifest(self._small(digest), name=f"{ref} in {self.path}")
+        for layer in manifest.layers:
+            self.blob_path(layer.digest)
+        about = self._small(manifest.config.digest)
+        return parse_config(about, ref=ref, digest=digest, arch=arch, layers=manifest.layers)
 
     def tree(self, image: StoredImage) -> Tree:
-        raise NotImplementedError
+        """Return an image's files, all layers applied; data stays where it lies.
+
+        Raises:
+            BuildError: a layer is absent, damaged or hostile.
+        """
+        paths = []
+        for layer in image.layers:
+            path = self.blob_path(layer.digest)
+            if layer.digest not in self._verified:
+                with path.open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
+                self._check(path, layer.digest, found)
+                self._verified.add(layer.digest)
+            paths.append(path)
+        return read_layers(paths, name=image.ref, scratch=self.path / "scratch")
+
+    # --- derived things ---
 
     def recall(self, kind: str, key: str) -> Descriptor | None:
-        raise NotImplementedError
+        """Return what was remembered; None where nothing was, or where the blob is gone."""
+        known = self.recall_json(kind, key)
+        if not isinstance(known, dict):
+            return None
+        try:
+            found = Descriptor(str(known["mediaType"]), str(known["digest"]), int(known["size"]))
+            return found if _is_whole(self._blob_place(found.digest), found.size) else None
+        except (KeyError, TypeError, ValueError, BuildError):
+            return None
 
     def remember(self, kind: str, key: str, descriptor: Descriptor) -> None:
-        raise NotImplementedError
+        """Remember which blob was made from what `key` says.
 
-    def recall_json(self, kind: str, key: str) -> Any:
-        raise NotImplementedError
+        Args:
+            kind: what sort of thing it is: lower-case letters, digits, '-'.
+            key: everything that is in its bytes.
+            descriptor: the blob.
+        """
+        self.remember_json(kind, key, descriptor.to_json())
 
-    def remember_json(self, kind: str, key: str, value: Any) -> None:
-        raise NotImplementedError
+    def recall_json(self, kind: str, key: str) -> Derived | None:
+        """Return a small value that was remembered, or None."""
+        try:
+            kept = json.loads(self._derived(kind, key).read_bytes())
+        except (OSError, ValueError):
+            return None
+        if not isinstance(kept, dict) or kept.get("key") != key:
+            return None
+        value = kept.get("value")
+        return value if isinstance(value, dict | list) else None
+
+    def remember_json(self, kind: str, key: str, value: Derived) -> None:
+        """Remember a small value under everything that it was made from."""
+        kept = json.dumps({"key": key, "value": value}, separators=(",", ":"), sort_keys=True)
+        write_bytes(self._derived(kind, key), kept.encode())
+
+    # --- inside ---
+
+    def _put_layer(self, tree: Tree) -> Descriptor:
+        with self._new_blob(LAYER_TAR) as new:
+            write_layer(tree, new)
+        return new.descriptor
+
+    def _put_json(self, value: object, media_type: str) -> Descriptor:
+        data = json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+        return self.put_blob(data, media_type)
+
+    @contextlib.contextmanager
+    def _new_blob(self, media_type: str) -> Iterator[_NewBlob]:
+        """Write a blob whose digest is known only at its end."""
+        folder = self.path / "blobs" / "sha256"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=".new.", delete=False) as file:
+                beside = Path(file.name)
+                try:
+                    new = _NewBlob(file, media_type)
+                    yield new
+                    path = self._blob_place(new.descriptor.digest)
+                    if not _is_whole(path, new.descriptor.size):
+                        file.flush()
+                        os.fchmod(file.fileno(), 0o644)
+                        os.fsync(file.fileno())
+                        beside.rename(path)
+                finally:
+                    beside.unlink(missing_ok=True)
+        except OSError as error:
+            raise BuildError(
+                f"{folder}: cannot be written: {error.strerror or error}",
+                hint="nothing was changed; free space or choose another place, and run it again",
+            ) from error
+
+    def _blob_place(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise BuildError(f"{digest[:100]!r}: not a SHA-256 digest")
+        return self.path / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+    def _derived(self, kind: str, key: str) -> Path:
+        if not _KIND.fullmatch(kind):
+            raise ValueError(f"not a kind of derived things: {kind!r}")
+        name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+        return self.path / "derived" / kind / f"{name}.json"
+
+    def _small(self, digest: str) -> bytes:
+        path = self.blob_path(digest)
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise BuildError(f"{path}: too large for a manifest or configuration")
+        return self.read_blob(digest)
+
+    def _check(self, path: Path, digest: str, found: str) -> None:
+        if f"sha256:{found}" != digest:
+            raise BuildError(
+                f"{path}: damaged: its SHA-256 is {found}",
+                hint=f"remove it and build again: rm {path}",
+            )
+
+    def _index(self) -> list[dict[str, Any]]:
+        path = self.path / "index.json"
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        return parse_index(data, name=str(path))
+
+    def _named(self, ref: str) -> list[dict[str, Any]]:
+        """Return the manifests that a reference leads to."""
+        found: list[dict[str, Any]] = []
+        for entry in self._index():
+            if entry.get("annotations", {}).get(REF_NAME) != ref:
+                continue
+            if entry.get("mediaType") in INDEX:
+                digest = str(entry["digest"])
+                found += parse_index(self._small(digest), name=f"{ref} in {self.path}")
+            else:
+                found.append(entry)
+        return found
+
+    def _name(self, ref: str, arch: Arch, manifest: dict[str, Any]) -> None:
+        """Let a reference lead to a manifest, beside those of other architectures."""
+        with locked(self.path / ".lock"):
+            others = [
+                entry for entry in self._named(ref) if not is_for(entry.get("platform"), None, arch)
+            ]
+            manifests = sorted(
+                [*others, manifest], key=lambda entry: json.dumps(entry, sort_keys=True)
+            )
+            inner = self._put_json(
+                {"schemaVersion": 2, "mediaType": INDEX[0], "manifests": manifests}, INDEX[0]
+            )
+            named = {**inner.to_json(), "annotations": {REF_NAME: ref}}
+            kept = [
+                entry
+                for entry in self._index()
+                if entry.get("annotations", {}).get(REF_NAME) != ref
+            ]
+            if not (self.path / "oci-layout").exists():
+                write_bytes(self.path / "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+            index = {
+                "schemaVersion": 2,
+                "mediaType": INDEX[0],
+                "manifests": sorted(
+                    [*kept, named], key=lambda entry: json.dumps(entry, sort_keys=True)
+                ),
+            }
+            data = json.dumps(index, separators=(",", ":"), sort_keys=True).encode()
+            write_bytes(self.path / "index.json", data)
