@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from farm.spec.container import ContainerConfig, Health
-from farm.spec.model import FileMode, Model, Name
+from farm.spec.model import FileMode, Model, Name, Path, PlacedError
 
 ImageRef = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 """`farm/NAME` for a component of the project or a built-in one, else a reference in the store."""
@@ -62,7 +62,7 @@ class FileEntry(Model):
                 "exactly one of directory, symlink, contents, source and metadata is needed"
             )
         if ".." in self.path.split("/"):
-            raise ValueError("path: '..' leads out of the root filesystem")
+            raise PlacedError((("path",), "'..' leads out of the root filesystem"))
         return self
 
 
@@ -78,14 +78,13 @@ class Assembly(Model):
 
     @model_validator(mode="after")
     def _names_once(self) -> Assembly:
-        for kind, entries in (
-            ("onboot", self.onboot),
-            ("onshutdown", self.onshutdown),
-            ("services", self.services),
-        ):
-            seen: set[str] = set()
-            for entry in entries:
-                if entry.name in seen:
-                    raise ValueError(f"{kind}: the name {entry.name!r} stands twice")
-                seen.add(entry.name)
+        first: dict[str, int] = {}
+        faults: list[tuple[Path, str]] = []
+        for index, entry in enumerate(self.services):
+            if entry.name in first:
+                what = f"the name {entry.name!r} is taken by services[{first[entry.name]}]"
+                faults.append((("services", index, "name"), what))
+            first.setdefault(entry.name, index)
+        if faults:
+            raise PlacedError(*faults)
         return self

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from farm.spec.model import Model, Name
+from farm.spec.model import Model, Name, Path, PlacedError
 
 
 class SshHost(Model):
@@ -27,6 +27,9 @@ class SshHost(Model):
         None, description="else the user's known_hosts; keys are always checked"
     )
     agent_socket: str = Field("/run/farm/agent.sock", description="of the agent on that host")
+    agent: tuple[str, ...] = Field(
+        ("farm-agent",), min_length=1, description="command that is the agent's program there"
+    )
 
 
 class LoopbackHost(Model):
@@ -105,7 +108,23 @@ class VirtualTarget(Model):
     board: Name
     host: Name
     virtual: Literal[True]
+    ports: tuple[int, ...] = Field(
+        (22, 80, 443, 8080), description="TCP ports of the board that can be reached from outside"
+    )
     notes: str | None = None
+
+
+def _target_kind(value: object) -> str:
+    if not isinstance(value, dict):
+        return "<virtual>" if isinstance(value, VirtualTarget) else "<attached>"
+    virtual = "virtual" in value or not value.keys() & {"power", "console", "storage"}
+    return "<virtual>" if virtual else "<attached>"
+
+
+AnyTarget = Annotated[
+    Annotated[Target, Tag("<attached>")] | Annotated[VirtualTarget, Tag("<virtual>")],
+    Discriminator(_target_kind),
+]
 
 
 class Bench(Model):
@@ -114,15 +133,19 @@ class Bench(Model):
     format: Literal[1]
     name: Name = "bench"
     hosts: dict[Name, Host] = Field(min_length=1)
-    targets: dict[Name, Target | VirtualTarget]
+    targets: dict[Name, AnyTarget]
 
     @model_validator(mode="after")
     def _hosts_exist(self) -> Bench:
+        faults: list[tuple[Path, str]] = []
         for name, target in self.targets.items():
-            if target.host not in self.hosts:
-                raise ValueError(f"targets.{name}.host: there is no host {target.host!r}")
-            if isinstance(target, VirtualTarget) and not isinstance(
-                self.hosts[target.host], LoopbackHost
-            ):
-                raise ValueError(f"targets.{name}: a virtual board needs a host of kind loopback")
+            host = self.hosts.get(target.host)
+            where = ("targets", name, "host")
+            if host is None:
+                known = ", ".join(self.hosts)
+                faults.append((where, f"there is no host {target.host!r}; hosts: {known}"))
+            elif isinstance(target, VirtualTarget) and not isinstance(host, LoopbackHost):
+                faults.append((where, "a virtual board needs a host with kind: loopback"))
+        if faults:
+            raise PlacedError(*faults)
         return self

@@ -7,15 +7,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from farm.core.arch import Arch
 from farm.spec.component import Need
-from farm.spec.model import Model, Name
+from farm.spec.model import ArchName, Model, Name
 
 
 class PiFirmware(Model):
     """A Raspberry Pi: its own firmware reads config.txt from the card's FAT partition."""
 
     kind: Literal["raspberrypi"]
+    model: Literal["pi3", "pi4"] = Field(
+        description="its name in config.txt's conditional sections; decides the default names"
+    )
+    device_tree: str = Field(description="the name that the firmware looks for on the card")
+    upstream_device_tree: str = Field(description="the same where config.txt has upstream_kernel=1")
     image: str = Field(description="the component that has the firmware's files")
     files: tuple[str, ...] = Field((), description="of that component, put on the boot partition")
     config: str = Field(description="config.txt; its keys are documented by Raspberry Pi")
@@ -73,7 +77,7 @@ class Board(Model):
     format: Literal[1]
     name: Name
     title: str
-    arch: Arch
+    arch: ArchName
     firmware: Firmware
     device_trees: tuple[str, ...] = Field((), description="of the kernel's, as FOLDER/NAME.dtb")
     cmdline: str = Field(description="the board's part of the kernel command line")

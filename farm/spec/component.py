@@ -9,7 +9,7 @@ from pydantic import Field
 
 from farm.spec.assembly import FileEntry
 from farm.spec.container import ContainerConfig, Health
-from farm.spec.model import Model, Name
+from farm.spec.model import ArchName, Model, Name
 
 Need = Literal["network"]
 """What a board must have for a container to be exercised; `init` skips it where it is absent."""
@@ -23,7 +23,7 @@ class DebianSource(Model):
         min_length=1, description="absolute paths or globs; shared libraries follow by themselves"
     )
     suite: str | None = Field(None, description="another suite than the project's")
-    suites: dict[str, str] = Field({}, description="another suite for one architecture")
+    suites: dict[ArchName, str] = Field({}, description="another suite for one architecture")
     areas: tuple[str, ...] = ("main",)
 
 

@@ -7,17 +7,21 @@ from typing import Literal
 
 from pydantic import Field
 
-from farm.spec.model import Model, Name
+from farm.spec.model import ArchName, Model, Name
 
 
 class DebianKernel(Model):
     """A kernel out of Debian's packages."""
 
-    packages: dict[str, str] = Field(
+    packages: dict[ArchName, str] = Field(
         min_length=1, description="architecture → package, which may be a meta package"
     )
     suite: str | None = None
-    suites: dict[str, str] = Field({}, description="another suite for one architecture")
+    suites: dict[ArchName, str] = Field({}, description="another suite for one architecture")
+    firmware: tuple[str, ...] = Field(
+        (), description="packages whose firmware files go along with the modules that name them"
+    )
+    areas: tuple[str, ...] = ("main",)
 
 
 class Kernel(Model):

@@ -34,19 +34,13 @@ def merged_config(entry: ContainerConfig, component: ContainerConfig) -> Contain
         else:
             values[name] = base if own is None else own
     for added, name in _ADDED.items():
-        extra = _extra(getattr(component, added), component, name)
+        extra = getattr(component, added) or ()
         if getattr(entry, name) is None:
             extra += getattr(entry, added) or ()
             if extra:
                 values[name] = (*(getattr(component, name) or ()), *extra)
-    return ContainerConfig.model_construct(
-        {name for name, value in values.items() if value is not None}, **values
-    )
-
-
-def _extra(added: tuple[str, ...] | None, component: ContainerConfig, name: str) -> tuple[str, ...]:
-    """A component's own `.add` keys: there is nothing below it, so they just follow its list."""
-    return added or ()
+    given = {name: value for name, value in values.items() if value is not None}
+    return ContainerConfig().model_copy(update=given)
 
 
 def _merged_runtime(entry: Runtime, component: Runtime) -> Runtime:

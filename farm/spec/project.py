@@ -13,7 +13,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import farm
@@ -167,7 +166,7 @@ class Project:
             f"{self.root}: there is no bench.yml", hint="`farm init` makes one, with comments"
         )
 
-    @cached_property
+    @property
     def _roots(self) -> tuple[Path, ...]:
         """From the last to be asked to the first."""
         return (self.builtin, self.root) if self.root != self.builtin else (self.builtin,)
