@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What decides a boot, before the last lines of evidence are in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from farm.smoke.verdict import Outcome
+
+GRACE_S = 1.0
+"""How long the lines after a finding are waited for, on the target's clock."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that ends a boot.
+
+    Args:
+        outcome: what it is.
+        summary: one sentence for a person, without a full stop.
+        next_step: what to do next.
+        step: the onboot step or service that it is about.
+        since: number of the console line where the cause begins; None for the last ones.
+        first: whether the beginning of the cause tells more than its end.
+        grace_s: how long further lines are waited for; they may tell a graver cause.
+    """
+
+    outcome: Outcome
+    summary: str
+    next_step: str
+    step: str = ""
+    since: int | None = None
+    first: bool = False
+    grace_s: float = GRACE_S
+
+    @property
+    def weight(self) -> int:
+        """Which of two findings of one boot is its cause: the heavier one."""
+        return _WEIGHTS.get(self.outcome, 1)
+
+
+# An oops kills a service, a panic follows an oops and ends in a reboot: each time the
+# earlier link of the chain is the cause that a person wants to see.
+_WEIGHTS = {Outcome.PANIC: 4, Outcome.OOPS: 3, Outcome.FIRMWARE: 2}
