@@ -30,6 +30,25 @@ class Program:
     suite: str | None = None
 
 
+PYTHON_PACKAGES = (
+    ("python3", "runs farm"),
+    ("python3-venv", "keeps farm's Python packages apart from the system's"),
+    ("ca-certificates", "checks the servers that Python packages come from"),
+    ("debian-archive-keyring", "checks the signatures of Debian's archive"),
+    ("gpgv", "checks the signatures of Debian's archive"),
+)
+"""Packages, beside the programs', that a machine needs before it can run farm, and why."""
+
+TEST_PACKAGES = (
+    ("busybox-static", "tests: the shell that the guest's scripts run in"),
+    ("dosfstools", "tests: another opinion on FAT file systems"),
+    ("mtools", "tests: another opinion on FAT file systems"),
+    ("fdisk", "tests: another opinion on partition tables"),
+    ("cpio", "tests: another opinion on cpio archives"),
+    ("iproute2", "tests: hosts of their own in network namespaces"),
+)
+"""What only the tests need, and why."""
+
 PROGRAMS: tuple[Program, ...] = (
     Program("apt-get", "apt", "fetches Debian packages into the store"),
     Program("dpkg-deb", "dpkg", "unpacks Debian packages"),
@@ -50,3 +69,15 @@ PROGRAMS: tuple[Program, ...] = (
 )
 
 BY_NAME = {program.name: program for program in PROGRAMS}
+
+
+def _table() -> str:
+    """The packages as lines `package<TAB>minimum<TAB>suite<TAB>purpose`, for the set-up script."""
+    rows = [(name, "", "", purpose) for name, purpose in (*PYTHON_PACKAGES, *TEST_PACKAGES)]
+    rows += [(one.package, one.minimum or "", one.suite or "", one.purpose) for one in PROGRAMS]
+    return "\n".join("\t".join(cell or "-" for cell in row) for row in rows)
+
+
+# The set-up script runs this file by itself, before there is a virtual environment.
+if __name__ == "__main__":
+    print(_table())

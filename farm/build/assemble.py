@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an assembly and a board to the image of a card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from farm.build.record import BuildRecord, ContainerRecord, PartRecord, record_path
+from farm.build.resolve import BUILT_HERE, Resolved, Sources, resolve
+from farm.core.arch import Arch
+from farm.core.errors import UserError
+from farm.core.files import write_text
+from farm.core.progress import Reporter
+from farm.debian import ArchiveSettings
+from farm.image.boot_files import boot_files
+from farm.image.card import CardFile, write_card
+from farm.kernels import PreparedKernel, device_tree, module_tree, prepare_kernel
+from farm.oci.files import file_entries
+from farm.oci.store import Store
+from farm.oci.tree import Tree, make_tree
+from farm.rootfs import BootFacts, Container, Segment, compose
+from farm.spec.assembly import Assembly
+from farm.spec.board import Board, PiFirmware
+from farm.spec.load import load
+from farm.spec.project import Project
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image on the disk, and its record."""
+
+    image: Path
+    record: BuildRecord
+
+
+def build(
+    project: Project,
+    assembly_file: Path,
+    board_name: str,
+    *,
+    out: Path,
+    store: Store,
+    settings: ArchiveSettings,
+    reporter: Reporter,
+) -> Built:
+    """Build an assembly for a board, as the image of its card.
+
+    Args:
+        project: where boards, kernels and components are looked for.
+        assembly_file: the assembly.
+        board_name: a board, or a family of boards that the one image serves.
+        out: the folder for `NAME-BOARD.img`, its block map and its record.
+
+    Raises:
+        UserError: a file has problems, or names something that does not exist.
+        BuildError: a part cannot be made.
+    """
+    assembly = load(assembly_file, Assembly)
+    board = project.board(board_name)
+    members = project.members(board)
+    arch = members[0].arch
+    sources = Sources(project, store, settings, reporter)
+    kernel = _kernel(assembly, arch, sources, assembly_file)
+    resolved = resolve(assembly, arch, sources, where=str(assembly_file))
+    segments = compose(
+        init=resolved.init,
+        containers=resolved.containers,
+        files=make_tree(file_entries(assembly.files, base=Path(), where=str(assembly_file))),
+        modules=module_tree(kernel, _modules(members, resolved), store),
+        facts=BootFacts(
+            board=board.name,
+            network_wait_s=max(member.network_wait_s for member in members),
+        ),
+        codec=kernel.codec,
+        store=store,
+        reporter=reporter,
+    )
+    files = boot_files(
+        members,
+        kernel=store.blob_path(kernel.kernel.digest),
+        dtbs={
+            name: device_tree(kernel, name, store)
+            for member in members
+            for name in member.device_trees
+        },
+        segments=[store.blob_path(segment.blob.digest) for segment in segments],
+        firmware=_firmware(members, arch, sources),
+        cmdline=assembly.kernel.cmdline,
+    )
+    name = assembly_file.stem
+    image = out / f"{name}-{board.name}.img"
+    with reporter.task(f"writing {image}"):
+        card = write_card(image, files, label="FARM", key=f"{name}-{board.name}")
+    record = BuildRecord(
+        name=name,
+        assembly=assembly_file.name,
+        board=board.name,
+        boards=tuple(member.name for member in members),
+        arch=arch,
+        digest=card.digest,
+        size_bytes=card.size_bytes,
+        kernel=assembly.kernel.image,
+        kernel_release=kernel.release,
+        cmdline=_cmdline(files),
+        init_images=tuple(f"{one.ref}@{one.digest}" for one in resolved.init),
+        onboot=_records(resolved.containers, "onboot"),
+        services=_records(resolved.containers, "services"),
+        packages=tuple(sorted({pair for facts in resolved.facts for pair in facts.packages})),
+        parts=_parts(files, segments),
+    )
+    write_text(record_path(image), record.model_dump_json(indent=2) + "\n")
+    return Built(image, record)
+
+
+def _kernel(
+    assembly: Assembly, arch: Arch, sources: Sources, assembly_file: Path
+) -> PreparedKernel:
+    ref = assembly.kernel.image
+    if not ref.startswith(BUILT_HERE):
+        raise UserError(
+            f"{assembly_file}: kernel.image: {ref!r}: expected {BUILT_HERE}NAME",
+            hint=f"kernels that can be built: {', '.join(sources.project.kernels())}",
+        )
+    found = sources.project.kernel(ref.removeprefix(BUILT_HERE))
+    return prepare_kernel(found, arch, sources.store, sources.settings, sources.reporter)
+
+
+def _modules(members: Sequence[Board], resolved: Resolved) -> tuple[str, ...]:
+    """The boards' modules in their order (a watchdog comes first), then the components'."""
+    wanted = [name for member in members for name in member.modules]
+    wanted += sorted(name for facts in resolved.facts for name in facts.modules)
+    return tuple(dict.fromkeys(wanted))
+
+
+def _firmware(members: Sequence[Board], arch: Arch, sources: Sources) -> Tree:
+    refs = {m.firmware.image: m.name for m in members if isinstance(m.firmware, PiFirmware)}
+    trees = [
+        sources.store.tree(sources.image(ref, arch, where=f"board {name}: firmware.image"))
+        for ref, name in refs.items()
+    ]
+    return make_tree(entry for tree in trees for entry in tree)
+
+
+def _records(containers: Sequence[Container], kind: str) -> tuple[ContainerRecord, ...]:
+    return tuple(
+        ContainerRecord(name=one.name, image=one.image.ref, needs=one.needs, ports=one.ports)
+        for one in containers
+        if one.kind == kind
+    )

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`farm card`: what is on a card's image, and what firmware would do with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from farm.cli.options import BoardName, Json, print_json
+
+card = typer.Typer(no_args_is_help=True, help="Look into card images.")
+
+
+@card.command()
+def inspect(
+    image: Annotated[Path, typer.Argument(help="Any card image, also one farm did not make.")],
+    board: BoardName,
+    json: Json = False,
+) -> None:
+    """Say what a board's firmware would do with an image; exit 1 if it would not boot."""
+    from farm.core.errors import ExitCode, UserError
+    from farm.firmware.inspect import inspect as inspect_card
+    from farm.spec.board import Board
+    from farm.spec.project import Project
+
+    project = Project.find()
+    found = project.board(board)
+    if not isinstance(found, Board):
+        raise UserError(
+            f"board {board!r} is a family", hint=f"choose one of {', '.join(found.family)}"
+        )
+    report = inspect_card(image, found)
+    if json:
+        print_json(report.to_json())
+    else:
+        print(report.to_text())
+    raise typer.Exit(ExitCode.OK if report.boots else ExitCode.FAILED)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands share, and what they turn into."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from farm.core.progress import Reporter
+    from farm.debian import ArchiveSettings
+    from farm.spec.project import Project
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+BoardName = Annotated[
+    str, typer.Option("--board", "-b", help="Kind of board, as in boards/NAME.yml.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for images.")]
+Mirror = Annotated[
+    str | None, typer.Option("--mirror", help="Debian mirror; else what apt uses here.")
+]
+Suite = Annotated[
+    str | None, typer.Option("--suite", help="Debian suite; components may name their own.")
+]
+BenchFile = Annotated[
+    Path | None, typer.Option("--bench", help="bench.yml; else the project's, else a virtual one.")
+]
+
+
+def archive_settings(mirror: str | None, suite: str | None) -> ArchiveSettings:
+    """The Debian archive that the options, or else the environment, name."""
+    from dataclasses import replace
+
+    from farm.debian import ArchiveSettings
+
+    settings = ArchiveSettings.from_environment()
+    if mirror:
+        settings = replace(settings, mirror=mirror)
+    return replace(settings, suite=suite) if suite else settings
+
+
+def get_reporter() -> Reporter:
+    """Bars where standard error is a terminal, plain lines where it is a log."""
+    if sys.stderr.isatty():
+        from farm.cli.progress import TerminalReporter
+
+        return TerminalReporter()
+    from farm.core.progress import LineReporter
+
+    return LineReporter()
+
+
+def print_json(value: Any) -> None:
+    """Print a value that JSON knows, for scripts."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def find_assembly(project: Project, given: Path) -> Path:
+    """The assembly's file: as given, else the built-in one of that path or name.
+
+    Raises:
+        UserError: there is none.
+    """
+    from farm.core.errors import UserError
+
+    if given.is_file():
+        return given
+    if not given.is_absolute() and ".." not in given.parts:
+        for path in (
+            project.root / given,
+            project.builtin / given,
+            project.root / "assemblies" / f"{given}.yml",
+            project.builtin / "assemblies" / f"{given}.yml",
+        ):
+            if path.is_file():
+                return path
+    known = sorted(
+        {
+            path.stem
+            for root in (project.root, project.builtin)
+            for path in root.glob("assemblies/*.yml")
+        }
+    )
+    raise UserError(
+        f"{given}: no such assembly", hint=f"built-in ones and the project's: {', '.join(known)}"
+    )
