@@ -63,7 +63,7 @@ class Sources:
             self.project.component(name)  # tells which components there are
         raise UserError(
             f"{where}: {ref} is not in the store for {arch}",
-            hint=f"the store is {self.store.path}; farm's own components are named {BUILT_HERE}NAME",
+            hint=f"store: {self.store.path}; farm's own components are named {BUILT_HERE}NAME",
         )
 
 

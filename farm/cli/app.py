@@ -9,11 +9,10 @@ import typer
 
 from farm import __version__
 from farm.cli import benching, building, cards, doctoring, flashing, projects
-from farm.cli.errors import FarmGroup
+from farm.cli.errors import guarded
 
 app = typer.Typer(
     name="farm",
-    cls=FarmGroup,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -36,12 +35,12 @@ def farm(
     """Small Linux systems, from one YAML file to a verdict on a board."""
 
 
-app.command()(projects.init)
-app.command()(building.build)
-app.command()(flashing.flash)
-app.command()(flashing.boot)
-app.command()(benching.console)
+app.command()(guarded(projects.init))
+app.command()(guarded(building.build))
+app.command()(guarded(flashing.flash))
+app.command()(guarded(flashing.boot))
+app.command()(guarded(benching.console))
 app.add_typer(benching.bench, name="bench")
 app.add_typer(cards.card, name="card")
-app.command()(doctoring.doctor)
-app.command()(projects.schema)
+app.command()(guarded(doctoring.doctor))
+app.command()(guarded(projects.schema))

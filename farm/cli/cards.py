@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
+from farm.cli.errors import guarded
 from farm.cli.options import BoardName, Json, print_json
 
 card = typer.Typer(no_args_is_help=True, help="Look into card images.")
 
 
 @card.command()
+@guarded
 def inspect(
     image: Annotated[Path, typer.Argument(help="Any card image, also one farm did not make.")],
     board: BoardName,

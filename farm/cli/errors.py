@@ -3,28 +3,36 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import ParamSpec
 
 import typer
-from typer.core import TyperGroup
 
 from farm.core.errors import ExitCode, FarmError
 
+P = ParamSpec("P")
 
-class FarmGroup(TyperGroup):
-    """The command line as a whole; every error of every command passes through here."""
 
-    def invoke(self, ctx: Any) -> Any:
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Wrap a command so that every error ends in its exit code, and an interruption tidies up."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
         # A job that is ended by its scheduler (SIGTERM) or whose terminal is gone (SIGHUP) tidies
         # up as on Ctrl-C.
         for number in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, _interrupt)
         try:
-            return super().invoke(ctx)
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
         except FarmError as error:
             tell(error)
             raise typer.Exit(error.exit_code) from None
@@ -32,17 +40,18 @@ class FarmGroup(TyperGroup):
             print("farm: interrupted", file=sys.stderr)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except BrokenPipeError:
-            # The reader of our output left (`farm … | head`): nothing is wrong.
-            sys.stdout = None  # type: ignore[assignment]
+            # The reader of our output left (`farm … | head`): nothing is wrong, and the
+            # interpreter must not try to flush into the pipe once more.
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
             raise typer.Exit(ExitCode.OK) from None
         except BaseExceptionGroup as group:
             raise typer.Exit(_tell_group(group)) from None
         except Exception as error:
-            if type(error).__module__.partition(".")[0] == "typer":
-                raise
             traceback.print_exc()
             print(f"farm: this is a bug of farm: {type(error).__name__}: {error}", file=sys.stderr)
             raise typer.Exit(ExitCode.INTERNAL) from None
+
+    return run
 
 
 def tell(error: FarmError) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -54,7 +54,7 @@ def get_reporter() -> Reporter:
     return LineReporter()
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print a value that JSON knows, for scripts."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
