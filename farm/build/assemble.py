@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from farm.build.record import BuildRecord, ContainerRecord, record_path
+from farm.build.record import BuildRecord, ContainerRecord, PartRecord, record_path
 from farm.build.resolve import BUILT_HERE, Resolved, Sources, resolve
 from farm.core.arch import Arch
 from farm.core.errors import UserError
@@ -15,12 +15,12 @@ from farm.core.files import write_text
 from farm.core.progress import Reporter
 from farm.debian import ArchiveSettings
 from farm.image.boot_files import boot_files
-from farm.image.card import write_card
+from farm.image.card import CardFile, write_card
 from farm.kernels import PreparedKernel, device_tree, module_tree, prepare_kernel
 from farm.oci.files import file_entries
 from farm.oci.store import Store
 from farm.oci.tree import Tree, make_tree
-from farm.rootfs import BootFacts, Container, compose
+from farm.rootfs import BootFacts, Container, Segment, compose
 from farm.spec.assembly import Assembly
 from farm.spec.board import Board, PiFirmware
 from farm.spec.load import load
@@ -168,15 +168,13 @@ def _parts(files: Sequence[CardFile], segments: Sequence[Segment]) -> tuple[Part
     """The initramfs by its segments, everything else by its files."""
     parts = [PartRecord(name=f"initramfs/{one.name}", bytes=one.blob.size) for one in segments]
     initramfs = max(files, key=lambda file: len(file.slots))
-    for file in files:
-        if file is not initramfs:
-            parts.append(
-                PartRecord(
-                    name=file.path,
-                    bytes=sum(
-                        len(slot) if isinstance(slot, bytes) else slot.stat().st_size
-                        for slot in file.slots
-                    ),
-                )
-            )
+    parts += [
+        PartRecord(name=file.path, bytes=sum(map(_size, file.slots)))
+        for file in files
+        if file is not initramfs
+    ]
     return tuple(parts)
+
+
+def _size(slot: bytes | Path) -> int:
+    return len(slot) if isinstance(slot, bytes) else slot.stat().st_size
