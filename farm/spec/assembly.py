@@ -17,15 +17,15 @@ ImageRef = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 class KernelEntry(Model):
     """Which kernel, and the command line beside the board's own."""
 
-    image: ImageRef
-    cmdline: str = ""
+    image: ImageRef = Field(description="farm/NAME for a kernel of the project or a built-in one")
+    cmdline: str = Field("", description="appended to the board's own kernel command line")
 
 
 class ImageEntry(ContainerConfig):
     """One container of `onboot`, `onshutdown` or `services`."""
 
-    name: Name
-    image: ImageRef
+    name: Name = Field(description="names the container; once among the services")
+    image: ImageRef = Field(description="farm/NAME for a component of the project or built in")
     health: Health | None = Field(None, description="farm's own: replaces the component's")
 
     def config(self) -> ContainerConfig:
@@ -38,18 +38,22 @@ class ImageEntry(ContainerConfig):
 class FileEntry(Model):
     """A file, folder or link put into the root filesystem."""
 
-    path: str = Field(min_length=1)
-    directory: bool = False
-    symlink: str | None = None
-    contents: str | None = None
+    path: str = Field(min_length=1, description="where it is in the root filesystem")
+    directory: bool = Field(False, description="true: an empty folder")
+    symlink: str | None = Field(None, description="a symbolic link to this")
+    contents: str | None = Field(None, description="a file with this text")
     source: str | None = Field(
         None, description="a file of the build machine; relative to the current folder, or ~/"
     )
-    metadata: Literal["yaml", "json"] | None = None
-    optional: bool = False
-    mode: FileMode | None = None
-    uid: int = 0
-    gid: int = 0
+    metadata: Literal["yaml", "json"] | None = Field(
+        None, description="a file with the assembly as it was resolved"
+    )
+    optional: bool = Field(False, description="true: left out where `source` cannot be read")
+    mode: FileMode | None = Field(
+        None, description="permission bits; '0600' where not given, '0700' for a folder"
+    )
+    uid: int = Field(0, ge=0, description="user id of its owner")
+    gid: int = Field(0, ge=0, description="group id of its owner")
 
     @model_validator(mode="after")
     def _one_kind(self) -> FileEntry:
@@ -69,12 +73,22 @@ class FileEntry(Model):
 class Assembly(Model):
     """A whole system: kernel, init, what runs once, what goes on running, files."""
 
-    kernel: KernelEntry
-    init: tuple[ImageRef, ...] = ()
-    onboot: tuple[ImageEntry, ...] = ()
-    onshutdown: tuple[ImageEntry, ...] = ()
-    services: tuple[ImageEntry, ...] = ()
-    files: tuple[FileEntry, ...] = ()
+    kernel: KernelEntry = Field(description="the kernel, and its command line")
+    init: tuple[ImageRef, ...] = Field(
+        (), description="images unpacked to /, in this order: the init and what it needs"
+    )
+    onboot: tuple[ImageEntry, ...] = Field(
+        (), description="run one after the other at boot; each must end with exit code 0"
+    )
+    onshutdown: tuple[ImageEntry, ...] = Field(
+        (), description="run one after the other at a clean shutdown"
+    )
+    services: tuple[ImageEntry, ...] = Field(
+        (), description="started after onboot; restarted when they end"
+    )
+    files: tuple[FileEntry, ...] = Field(
+        (), description="files, folders and links, put over everything else"
+    )
 
     @model_validator(mode="after")
     def _names_once(self) -> Assembly:

@@ -16,10 +16,10 @@ from farm.spec.model import Model, Name, Path, PlacedError
 class SshHost(Model):
     """A bench host that is reached by SSH."""
 
-    kind: Literal["ssh"] = "ssh"
-    address: str
-    port: int = Field(22, ge=1, le=65535)
-    user: str | None = None
+    kind: Literal["ssh"] = Field("ssh", description="how the host is reached")
+    address: str = Field(description="its name or address for SSH")
+    port: int = Field(22, ge=1, le=65535, description="of its SSH server")
+    user: str | None = Field(None, description="who to log in as; else the user's own name")
     identity: str | None = Field(
         None, description="private key file; else the user's agent and defaults"
     )
@@ -35,7 +35,7 @@ class SshHost(Model):
 class LoopbackHost(Model):
     """A bench host that `farm bench up` starts on this machine: sshd, ser2net, agent."""
 
-    kind: Literal["loopback"]
+    kind: Literal["loopback"] = Field(description="this machine, started by `farm bench up`")
 
 
 Host = Annotated[SshHost | LoopbackHost, Field(discriminator="kind")]
@@ -44,9 +44,9 @@ Host = Annotated[SshHost | LoopbackHost, Field(discriminator="kind")]
 class HttpPower(Model):
     """A relay switched by HTTP requests sent from the bench host's network."""
 
-    driver: Literal["http"] = "http"
+    driver: Literal["http"] = Field("http", description="which driver")
     address: str = Field("127.0.0.1", description="as the bench host reaches it")
-    port: int = Field(80, ge=1, le=65535)
+    port: int = Field(80, ge=1, le=65535, description="of the relay")
     on: str = Field(description="path that is POSTed to switch on")
     off: str = Field(description="path that is POSTed to switch off")
     state: str = Field(description="path that answers GET with on or off")
@@ -58,16 +58,16 @@ class HttpPower(Model):
 class Rfc2217Console(Model):
     """A serial port on the network (RFC 2217), as ser2net serves it; read by the host's agent."""
 
-    driver: Literal["rfc2217"] = "rfc2217"
-    address: str = "127.0.0.1"
-    port: int = Field(ge=1, le=65535)
-    speed: int = 115200
+    driver: Literal["rfc2217"] = Field("rfc2217", description="which driver")
+    address: str = Field("127.0.0.1", description="as the bench host reaches it")
+    port: int = Field(ge=1, le=65535, description="TCP port of this serial port")
+    speed: int = Field(115200, gt=0, description="bits a second")
 
 
 class MuxStorage(Model):
     """An SD mux switched by a command on the bench host; the card is a device or file there."""
 
-    driver: Literal["mux"] = "mux"
+    driver: Literal["mux"] = Field("mux", description="which driver")
     device: str = Field(description="absolute path of the card while the host has it")
     to_host: tuple[str, ...] = Field(description="command that gives the card to the host")
     to_board: tuple[str, ...] = Field(description="command that gives the card to the board")
@@ -76,14 +76,14 @@ class MuxStorage(Model):
 class DirectNetwork(Model):
     """The board has an address of its own, said on its console or here."""
 
-    driver: Literal["direct"] = "direct"
-    address: str | None = None
+    driver: Literal["direct"] = Field("direct", description="which driver")
+    address: str | None = Field(None, description="of the board, as the bench host reaches it")
 
 
 class ForwardedNetwork(Model):
     """The board's TCP ports are forwarded to ports of the bench host's loopback."""
 
-    driver: Literal["forwarded"] = "forwarded"
+    driver: Literal["forwarded"] = Field("forwarded", description="which driver")
     ports: dict[int, int] = Field(description="port of the board → port of the bench host")
 
 
@@ -93,25 +93,25 @@ Network = Annotated[DirectNetwork | ForwardedNetwork, Field(discriminator="drive
 class Target(Model):
     """One board on the bench, and the drivers of what is attached to it."""
 
-    board: Name
-    host: Name
-    power: HttpPower
-    console: Rfc2217Console
-    storage: MuxStorage
-    network: Network | None = None
-    notes: str | None = None
+    board: Name = Field(description="which kind of board it is")
+    host: Name = Field(description="which of the hosts it is attached to")
+    power: HttpPower = Field(description="what switches it on and off")
+    console: Rfc2217Console = Field(description="its serial console")
+    storage: MuxStorage = Field(description="its card")
+    network: Network | None = Field(None, description="how its TCP ports are reached")
+    notes: str | None = Field(None, description="for people")
 
 
 class VirtualTarget(Model):
     """A virtual board: `farm bench up` starts what it needs and fills in its drivers."""
 
-    board: Name
-    host: Name
-    virtual: Literal[True]
+    board: Name = Field(description="which kind of board it stands in for")
+    host: Name = Field(description="a host of kind loopback")
+    virtual: Literal[True] = Field(description="true: a virtual board of the host")
     ports: tuple[int, ...] = Field(
         (22, 80, 443, 8080), description="TCP ports of the board that can be reached from outside"
     )
-    notes: str | None = None
+    notes: str | None = Field(None, description="for people")
 
 
 def _target_kind(value: object) -> str:
@@ -130,10 +130,10 @@ AnyTarget = Annotated[
 class Bench(Model):
     """The lab."""
 
-    format: Literal[1]
-    name: Name = "bench"
-    hosts: dict[Name, Host] = Field(min_length=1)
-    targets: dict[Name, AnyTarget]
+    format: Literal[1] = Field(description="the version of this file's format")
+    name: Name = Field("bench", description="names the bench's state on this machine")
+    hosts: dict[Name, Host] = Field(min_length=1, description="machines that have boards")
+    targets: dict[Name, AnyTarget] = Field(description="boards, by a name of each one's own")
 
     @model_validator(mode="after")
     def _hosts_exist(self) -> Bench:

@@ -167,7 +167,8 @@ def _wrong_choice(spot: _Spot, context: Mapping[str, Any]) -> Fault:
     if item is None:
         return Fault(spot.place, path, "is missing", f"one of {', '.join(choices)}")
     what = f"expected {_one_of(choices)}, found {describe(item)}"
-    return Fault(spot.node.keys[key], path, what, _near(_text(item), choices))
+    place = item.place if isinstance(item, Scalar) else spot.node.keys[key]
+    return Fault(place, path, what, _near(_text(item), choices))
 
 
 def _find(root: Node, model: type[BaseModel], loc: tuple[int | str, ...]) -> _Spot:

@@ -98,6 +98,13 @@ def load_text(text: str, name: str, model: type[M]) -> M:
     return _validated(root, faults, name, model)
 
 
+def problem_at(path: Path, key: str, what: str) -> SpecError:
+    """Return an error about the value of a top-level key, for what only its reader can know."""
+    root, _ = _parse(read_text(path), str(path))
+    item = root.items.get(key, root)
+    return SpecError((_problem(str(path), Fault(item.place, key, what)),))
+
+
 def read_text(path: Path) -> str:
     """Return a file's text; a file for people is at most 256 KiB of UTF-8.
 

@@ -20,7 +20,7 @@ from farm.core.errors import UserError
 from farm.spec.board import Board, Family
 from farm.spec.component import Component
 from farm.spec.kernel import Kernel
-from farm.spec.load import load, load_one_of
+from farm.spec.load import load, load_one_of, problem_at
 
 _MARKS = (
     "boards/*.yml",
@@ -202,10 +202,8 @@ def _board_or_family(keys: Iterable[str]) -> type[Board] | type[Family]:
 
 def _check_name(path: Path, expected: str, name: str) -> None:
     if name != expected:
-        raise UserError(
-            f"{path}: name: expected {expected!r}, as the file is called, found {name!r}",
-            hint="a definition has the name of its file or folder",
-        )
+        what = f"expected {expected!r}, as the file or its folder is called, found {name!r}"
+        raise problem_at(path, "name", what)
 
 
 def _known(name: str, known: list[str]) -> str:
