@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Descriptors, sysfs and proc: written with the names of the system calls.
-# ruff: noqa: PTH110, PTH112, PTH116, PTH120, PTH123, PTH208
+# ruff: noqa: PTH112, PTH116, PTH123, PTH208
 """A card as the helper sees it: which one must not be written, and reading past the cache.
 
 Standard library only, Python 3.9: this file is sent to the bench host. Sources: Linux's
