@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import stat
 from pathlib import Path
 
@@ -19,7 +18,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_bytes(path, b"new", mode=0o600)
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert os.listdir(path.parent) == ["file"]
+    assert [one.name for one in path.parent.iterdir()] == ["file"]
 
 
 def test_an_error_on_the_way_leaves_the_old_bytes(tmp_path: Path) -> None:
@@ -29,7 +28,7 @@ def test_an_error_on_the_way_leaves_the_old_bytes(tmp_path: Path) -> None:
         file.write(b"half")
         raise ZeroDivisionError
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.root
@@ -43,7 +42,7 @@ def test_a_full_disk_leaves_the_old_bytes(tmp_path: Path) -> None:
         with pytest.raises(BuildError, match="No space left"):
             write_bytes(path, b"x" * 1_000_000)
         assert path.read_text() == "old"
-        assert os.listdir(disk) == ["file"]
+        assert [one.name for one in disk.iterdir()] == ["file"]
     finally:
         run(["umount", disk])
 
