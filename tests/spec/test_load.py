@@ -74,12 +74,12 @@ def test_all_problems_of_an_assembly_are_listed_in_the_order_of_the_file() -> No
         ),
         "a.yml:10:5: onboot[1].name: is missing (names the container; once among the services)",
         f"a.yml:12:11: services[0].name: {name}",
-        "a.yml:14:14: services[0].health.comand: unknown key (did you mean command?)",
         (
-            "a.yml:14:14: services[0].health.command: is missing "
+            "a.yml:14:5: services[0].health.command: is missing "
             "(run in the container; exit code 0 means that it is up)"
         ),
-        "a.yml:14:27: services[0].health.timeout_s: expected more than 0, found the number -1",
+        "a.yml:14:14: services[0].health.comand: unknown key (did you mean command?)",
+        "a.yml:14:38: services[0].health.timeout_s: expected more than 0, found the number -1",
         (
             "a.yml:17:22: services[1].runtime.mkdir: expected a list, found the text '/x' "
             "(did you mean [/x]?)"
