@@ -17,11 +17,6 @@ _ESCAPE = re.compile(
     r"|[ -/]*[0-~]"  # the rest
     ")"
 )
-# Control characters, and what reorders or hides text: bidirectional and zero-width ones.
-_HARMFUL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    "\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
-)
 # Control characters that are ordinary on a console: bell, backspace, tab, escape.
 _ORDINARY = frozenset("\a\b\t\n\r\x1b")
 _UNDECODABLE = re.compile("[\x00-\x1f\x7f-\x9f\udc80-\udcff]")
@@ -47,9 +42,13 @@ class Line:
 def harmless(text: str) -> str:
     """Return `text` so that neither a terminal nor a reader is misled by it.
 
-    Escape sequences are left out; other control characters are written as `\\xNN`.
+    Escape sequences are left out; what has no picture of its own, such as control characters
+    and those that turn the direction of writing, is written as `\\xNN` or `\\uNNNN`.
     """
-    return _HARMFUL.sub(_spell, _ESCAPE.sub("", text))
+    text = _ESCAPE.sub("", text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else _spell(ord(c)) for c in text)
 
 
 class LineReader:
@@ -95,8 +94,7 @@ def _decode(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _spell(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:
+def _spell(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -23,6 +23,7 @@ from farm.smoke.verdict import (
     Expectation,
     Mark,
     Outcome,
+    Skipped,
     Stage,
     Verdict,
 )
@@ -31,6 +32,8 @@ KEPT_LINES = 2000
 LAST_LINES = 20
 CAUSE_LINES = 30
 MAX_WARNINGS = 20
+FIRMWARE_LINES = 3
+"""So many of its lines on end, after the kernel's first, mean that the board was reset."""
 UNDECODABLE_SHARE = 0.1
 """With more of the bytes than this undecodable, silence proves nothing about the image."""
 UNDECODABLE_LEAST = 64
@@ -65,6 +68,7 @@ class BootWatch:
         self._warnings: dict[str, int] = {}
         self._finding: Finding | None = None
         self._finding_at: tuple[int, float] = (0, 0.0)
+        self._firmware_lines = 0
         self._answered: set[tuple[str, int]] = set()
 
     def feed(self, data: bytes, clock_s: float, wall: float) -> None:
@@ -143,6 +147,12 @@ class BootWatch:
         self._answered.add((service, port))
         self.tick(self.clock_s)
 
+    def port_skipped(self, service: str, port: int, why: str) -> None:
+        """Report that a port cannot be asked on this bench; the verdict says so."""
+        self.progress.skipped.append(Skipped("port", f"{service}:{port}", "network"))
+        self._warn(f"port {port} of {service} was not asked: {why}")
+        self.port_answered(service, port)
+
     def port_closed(self, service: str, port: int, why: str) -> None:
         """Report that nobody answered there in time."""
         self._found(
@@ -182,8 +192,7 @@ class BootWatch:
         if self.stage.order <= Stage.FIRMWARE.order and not stamped(text):
             if self._firmware(kind, line):
                 return
-        elif firmware.is_firmware_line(kind, text) and not stamped(text):
-            self._found(self._again("the firmware began anew"))
+        elif self._firmware_again(kind, line):
             return
         said = parse_line(text)
         if isinstance(said, Event):
@@ -195,6 +204,21 @@ class BootWatch:
             self.progress.corrupt()
         else:
             self._kernel_line(line)
+
+    def _firmware_again(self, kind: str, line: Line) -> bool:
+        """Take a line of the time after the hand-over; return whether the firmware is back.
+
+        One line proves nothing: what a service prints may look like firmware's.
+        """
+        text = line.text
+        if stamped(text) or not firmware.is_firmware_line(kind, text):
+            self._firmware_lines = 0
+            return False
+        self._firmware_lines += 1
+        end = firmware.handed_over(kind, text) or firmware.stopped(kind, text) is not None
+        if self._firmware_lines >= FIRMWARE_LINES or (end and self._firmware_lines > 1):
+            self._found(self._again("the firmware began anew"))
+        return True
 
     def _firmware(self, kind: str, line: Line) -> bool:
         """Take a line of the time before the kernel; return whether it is the firmware's."""

@@ -12,6 +12,7 @@ from farm.smoke.watch import BootWatch
 BOOT = "0badc0de"
 FIRMWARE = (
     "MESS:00:00:04.300000:0: Read config.txt bytes      131 hnd 0x3",
+    "MESS:00:00:04.500000:0: Loaded 'kernel8.img' to 0x200000 size 0x2400000",
     "MESS:00:00:04.800000:0: uart: Baud rate change done...",
 )
 LIMITS = Limits(firmware_s=10, kernel_s=20, step_s=15, settle_s=4, port_s=10)

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`farm boot`: an image as the card of a virtual board that is thrown away afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+
+from farm.bench.virtual import VirtualBoard
+from farm.build.record import BuildRecord
+from farm.core.errors import BenchError, BuildError, UserError
+from farm.core.progress import Reporter
+from farm.runs.boot import Boot, Drivers, booting, trouble
+from farm.runs.console_log import ConsoleLog
+from farm.runs.folder import RunFolder, now_iso
+from farm.runs.result import RunResult, Timing
+from farm.smoke.verdict import Expectation
+from farm.spec.board import Board
+
+TARGET = "virtual"
+_FICLONE = 0x40049409  # include/uapi/linux/fs.h
+_CHUNK = 1 << 20
+
+
+async def run_throwaway(
+    image: Path,
+    board: Board,
+    expectation: Expectation,
+    *,
+    record: BuildRecord | None,
+    command: Sequence[str],
+    reporter: Reporter,
+    results: Path | None = None,
+) -> RunResult:
+    """Boot an image on a virtual board of its own, with a copy of it as the card.
+
+    Args:
+        image: the image of a card.
+        board: a board with a stand-in.
+        expectation: what the boot must show; `expectation_for` makes it.
+        record: of the build, where there is one.
+        command: the command that repeats the run.
+        reporter: is told how far the run is.
+        results: folder for the run's folder; None for the usual place.
+
+    Raises:
+        UserError: the board has no stand-in, or the image cannot be read.
+    """
+    with RunFolder(results, board.name) as folder:
+        started, begin = now_iso(), time.monotonic()
+        log = ConsoleLog(folder.console_log)
+        with contextlib.closing(log):
+            try:
+                async with booted_throwaway(image, board, expectation, log, reporter) as boot:
+                    verdict = await boot.verdict()
+            except BenchError as error:
+                verdict = trouble(error, "boot")
+        result = RunResult(
+            id=folder.id,
+            folder=folder.path,
+            image=str(image),
+            digest=record.digest if record else None,
+            assembly=record.name if record else None,
+            board=board.name,
+            target=TARGET,
+            started=started,
+            command=tuple(command),
+            verdict=verdict,
+            timings=(Timing("whole run", time.monotonic() - begin),),
+        )
+        folder.finish(result)
+        return result
+
+
+@contextlib.asynccontextmanager
+async def booted_throwaway(
+    image: Path, board: Board, expectation: Expectation, log: ConsoleLog, reporter: Reporter
+) -> AsyncIterator[Boot]:
+    """A virtual board that boots a copy of `image`; nothing of it is left afterwards."""
+    ports = _free_ports([port for _, port in expectation.ports])
+    with tempfile.TemporaryDirectory(prefix="farm-boot-") as work:
+        card = Path(work) / "card.img"
+        await anyio.to_thread.run_sync(_make_card, image, card, board)
+        async with VirtualBoard(board, card, Path(work) / "board", forwards=ports) as virtual:
+            drivers = Drivers(
+                TARGET,
+                _VirtualPower(virtual),
+                virtual,
+                _VirtualNetwork(ports) if board.stand_in and board.stand_in.network else None,
+            )
+            async with booting(drivers, expectation, log, reporter) as boot:
+                yield boot
+
+
+@dataclass(frozen=True)
+class _VirtualPower:
+    board: VirtualBoard
+
+    async def on(self) -> None:
+        await self.board.power_on()
+
+    async def off(self) -> None:
+        await self.board.power_off()
+
+    async def state(self) -> str:
+        return self.board.state
+
+
+@dataclass(frozen=True)
+class _VirtualNetwork:
+    ports: dict[int, int]
+
+    async def endpoint(self, port: int) -> tuple[str, int]:
+        if port not in self.ports:
+            raise BenchError(f"{TARGET}: port {port} is not forwarded")
+        return "127.0.0.1", self.ports[port]
+
+
+def _free_ports(wanted: Sequence[int]) -> dict[int, int]:
+    """A port of this machine's loopback for each of the board's."""
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for port in dict.fromkeys((*wanted, 22)):
+            held = stack.enter_context(socket.socket())
+            held.bind(("127.0.0.1", 0))
+            found[port] = int(held.getsockname()[1])
+        return found
+
+
+def _make_card(image: Path, card: Path, board: Board) -> None:
+    """Copy an image, sharing its blocks where the file system can, and make it a card's size."""
+    stand_in = board.stand_in
+    if stand_in is None:
+        raise UserError(f"{board.name}: has no stand-in, so that it cannot be a virtual board")
+    try:
+        with image.open("rb") as source, card.open("xb") as copy:
+            size = os.fstat(source.fileno()).st_size
+            card_bytes = stand_in.card_mib << 20
+            if size > card_bytes:
+                raise UserError(
+                    f"{image}: {size} bytes do not fit on the card of {board.name}'s stand-in "
+                    f"({stand_in.card_mib} MiB)",
+                    hint="`stand_in.card_mib` of the board's file sets it",
+                )
+            try:
+                fcntl.ioctl(copy, _FICLONE, source.fileno())
+            except OSError:
+                _copy_data(source.fileno(), copy.fileno(), size)
+            copy.truncate(card_bytes)
+    except FileNotFoundError:
+        raise UserError(f"{image}: no such file", hint="`farm build` makes an image") from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise BuildError(f"{card}: no space left for a copy of {image}") from error
+        raise UserError(f"{image}: cannot be read: {error.strerror}") from error
+
+
+def _copy_data(source: int, copy: int, size: int) -> None:
+    """Copy what is not a hole."""
+    at = 0
+    while at < size:
+        try:
+            at = os.lseek(source, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        end = os.lseek(source, at, os.SEEK_HOLE)
+        while at < end:
+            done = os.copy_file_range(source, copy, min(_CHUNK * 64, end - at), at, at)
+            if done == 0:
+                return
+            at += done
