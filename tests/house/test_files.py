@@ -34,7 +34,7 @@ def test_no_function_is_longer_than_70_lines() -> None:
         for path in package_files()
         for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (length := (node.end_lineno or 0) - node.lineno + 1) > MOST_FUNCTION_LINES
+        and (length := _code_lines(node)) > MOST_FUNCTION_LINES
     }
     assert long == {}
 
@@ -69,3 +69,12 @@ def test_names_say_what_a_thing_is() -> None:
 
 def test_the_walk_sees_this_file() -> None:
     assert Path(__file__) in set(code_files())
+
+
+def _code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """The lines of a function, its docstring aside."""
+    lines = (function.end_lineno or 0) - function.lineno + 1
+    first = function.body[0]
+    if ast.get_docstring(function) is not None:
+        lines -= (first.end_lineno or 0) - first.lineno + 1
+    return lines
