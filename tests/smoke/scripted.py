@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import zlib
-from urllib.parse import quote
-
+from farm.smoke.timeline import Event, format_line
 from farm.smoke.verdict import Expectation, Limits, Verdict
 from farm.smoke.watch import BootWatch
 
@@ -21,10 +19,8 @@ LIMITS = Limits(firmware_s=10, kernel_s=20, step_s=15, settle_s=4, port_s=10)
 def timeline_line(
     seq: int, event: str, /, boot: str = BOOT, time_s: float = 1.0, **fields: str
 ) -> str:
-    """One line as init writes it; the format is that of docs/console-timeline.md."""
-    words = "".join(f" {key}={quote(value, safe='')}" for key, value in fields.items())
-    body = f"farm/1 {boot} {seq} {time_s:.2f} {event}{words}"
-    return f"{body} #{zlib.crc32(body.encode()):08x}"
+    """One line as init writes it."""
+    return format_line(Event(boot, seq, time_s, event, fields))
 
 
 class Scripted:
