@@ -21,7 +21,9 @@ def files() -> dict[str, list[str]]:
 
 
 def test_every_file_has_its_spdx_line(files: dict[str, list[str]]) -> None:
-    assert [name for name, lines in files.items() if not any(SPDX in x for x in lines[:3])] == []
+    # What `farm init` copies becomes somebody's own, under whatever licence they choose.
+    ours = {name: x for name, x in files.items() if not name.startswith("farm/spec/template/")}
+    assert [name for name, lines in ours.items() if not any(SPDX in x for x in lines[:3])] == []
 
 
 def test_no_file_is_longer_than_500_lines(files: dict[str, list[str]]) -> None:
