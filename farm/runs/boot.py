@@ -18,6 +18,7 @@ from farm.core.progress import Reporter
 from farm.runs.console_log import ConsoleLog
 from farm.runs.ports import ask_until
 from farm.smoke.verdict import Expectation, Outcome, Stage, Verdict
+from farm.smoke.vigil import Vigil
 from farm.smoke.watch import BootWatch
 
 _KEPT_BYTES = 1 << 20
@@ -58,6 +59,8 @@ class Boot:
         self._kept = 0
         self._passed = 0
         self.trouble: BenchError | None = None
+        self.clock_s = watch.clock_s
+        self.vigil = Vigil(watch.expectation.firmware_kind, watch.kernel)
 
     async def verdict(self) -> Verdict:
         """Wait for what comes out of the boot."""
@@ -74,26 +77,29 @@ class Boot:
         """How many bytes the console has written since power-on."""
         return self._passed + self._kept
 
-    async def read(self, since: int) -> bytes:
-        """Return what the console wrote after `since`, waiting where that is nothing yet.
+    def written(self, since: int) -> bytes:
+        """What the console wrote after `since`; of more than 1 MiB the beginning is lost."""
+        return b"".join(self._bytes)[max(0, since - self._passed) :]
 
-        Of more than 1 MiB the beginning is lost.
+    async def changed(self) -> None:
+        """Wait for the console's next bytes, or for the next tick of the target's clock.
 
         Raises:
             BenchError: the console is gone.
         """
-        while self.position <= since:
-            if self.trouble is not None:
-                raise self.trouble
-            await self._changed.wait()
-        skip = max(0, since - self._passed)
-        return b"".join(self._bytes)[skip:]
+        if self.trouble is not None:
+            raise self.trouble
+        await self._changed.wait()
 
     def take(self, data: bytes, clock_s: float, wall: float) -> None:
         """Take a chunk of the console."""
         self._log.write(data, clock_s, wall)
+        self.clock_s = max(self.clock_s, clock_s)
         if data:
-            self.watch.feed(data, clock_s, wall)
+            if self.watch.verdict is None:
+                self.watch.feed(data, clock_s, wall)
+            else:
+                self.vigil.feed(data, clock_s, wall)
             self._bytes.append(data)
             self._kept += len(data)
             while self._kept > _KEPT_BYTES and len(self._bytes) > 1:
@@ -103,6 +109,7 @@ class Boot:
             self.wake()
         else:
             self.watch.tick(clock_s)
+            self.wake()
         self.settle()
 
     def fail(self, error: BenchError) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from farm.core.errors import BenchError
 from farm.core.progress import Reporter
 from farm.flash.blocks import ImageBlocks
 from farm.flash.client import FlashReport, flash
-from farm.runs.boot import Boot, Drivers, booting, trouble
+from farm.runs.boot import Drivers, booting, trouble
 from farm.runs.console_log import ConsoleLog
 from farm.runs.folder import RunFolder, now_iso
 from farm.runs.result import RunResult, Timing
@@ -98,17 +98,13 @@ async def run_on_target(
         return result
 
 
-@contextlib.asynccontextmanager
-async def booted_target(
-    target: LeasedTarget,
-    image: Path,
-    blocks: ImageBlocks,
-    expectation: Expectation,
-    log: ConsoleLog,
-    steps: Steps,
-    reporter: Reporter,
-) -> AsyncIterator[Boot]:
-    """A leased target with the image on its card, booting; off when the block ends.
+async def put_on_card(
+    target: LeasedTarget, image: Path, blocks: ImageBlocks, steps: Steps, reporter: Reporter
+) -> Drivers:
+    """Switch a leased target off, flash its card, and give the card to the board.
+
+    Returns:
+        what boots it.
 
     Raises:
         BenchError: trouble of the bench; `steps.name` says at which step.
@@ -121,9 +117,7 @@ async def booted_target(
     with steps.timed("give the card to the board"):
         await target.storage.to_board()
     steps.name = "boot"
-    drivers = Drivers(target.name, target.power, target.console, target.network, target.lost)
-    async with booting(drivers, expectation, log, reporter) as boot:
-        yield boot
+    return Drivers(target.name, target.power, target.console, target.network, target.lost)
 
 
 async def _verdict(
@@ -137,12 +131,14 @@ async def _verdict(
 ) -> Verdict:
     verdict: Verdict | None = None
     try:
-        async with booted_target(target, image, blocks, expectation, log, steps, reporter) as boot:
-            with steps.timed("boot"):
+        drivers = await put_on_card(target, image, blocks, steps, reporter)
+        with steps.timed("boot"):
+            async with booting(drivers, expectation, log, reporter) as boot:
                 verdict = await boot.verdict()
     except BenchError as error:
         if verdict is None:
             return trouble(error, steps.name)
+        # The verdict stands; but whoever leads the bench should know.
         reporter.note(f"{target.name}: after the verdict: {error.message}")
     assert verdict is not None
     return verdict

@@ -20,7 +20,7 @@ from farm.bench.virtual import VirtualBoard
 from farm.build.record import BuildRecord
 from farm.core.errors import BenchError, BuildError, UserError
 from farm.core.progress import Reporter
-from farm.runs.boot import Boot, Drivers, booting, trouble
+from farm.runs.boot import Drivers, booting, trouble
 from farm.runs.console_log import ConsoleLog
 from farm.runs.folder import RunFolder, now_iso
 from farm.runs.result import RunResult, Timing
@@ -61,7 +61,10 @@ async def run_throwaway(
         log = ConsoleLog(folder.console_log)
         with contextlib.closing(log):
             try:
-                async with booted_throwaway(image, board, expectation, log, reporter) as boot:
+                async with (
+                    virtual_drivers(image, board, expectation) as drivers,
+                    booting(drivers, expectation, log, reporter) as boot,
+                ):
                     verdict = await boot.verdict()
             except BenchError as error:
                 verdict = trouble(error, "boot")
@@ -83,23 +86,26 @@ async def run_throwaway(
 
 
 @contextlib.asynccontextmanager
-async def booted_throwaway(
-    image: Path, board: Board, expectation: Expectation, log: ConsoleLog, reporter: Reporter
-) -> AsyncIterator[Boot]:
-    """A virtual board that boots a copy of `image`; nothing of it is left afterwards."""
+async def virtual_drivers(
+    image: Path, board: Board, expectation: Expectation
+) -> AsyncIterator[Drivers]:
+    """A virtual board with a copy of `image` as its card; nothing of it is left afterwards.
+
+    Raises:
+        UserError: the board has no stand-in, or the image cannot be read.
+    """
     ports = _free_ports([port for _, port in expectation.ports])
     with tempfile.TemporaryDirectory(prefix="farm-boot-") as work:
         card = Path(work) / "card.img"
         await anyio.to_thread.run_sync(_make_card, image, card, board)
         async with VirtualBoard(board, card, Path(work) / "board", forwards=ports) as virtual:
-            drivers = Drivers(
+            networked = board.stand_in is not None and board.stand_in.network is not None
+            yield Drivers(
                 TARGET,
                 _VirtualPower(virtual),
                 virtual,
-                _VirtualNetwork(ports) if board.stand_in and board.stand_in.network else None,
+                _VirtualNetwork(ports) if networked else None,
             )
-            async with booting(drivers, expectation, log, reporter) as boot:
-                yield boot
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class BootWatch:
         self.started_s = clock_s
         self.last_line = ""
         self._reader = LineReader()
-        self._kernel = KernelReader()
+        self.kernel = KernelReader()
         self._lines: deque[Line] = deque(maxlen=KEPT_LINES)
         self._marks: list[Mark] = [Mark(Stage.POWER, 0.0)]
         self._warnings: dict[str, int] = {}
@@ -244,7 +244,7 @@ class BootWatch:
         text = line.text
         if self.handed_over_s is not None or stamped(text) or begins_kernel(text):
             self._reach(Stage.KERNEL)
-        match self._kernel.sign(text):
+        match self.kernel.sign(text):
             case Sign.BANNER:
                 self.banners += 1
                 # A second console of one port replays the log, so that a second banner

@@ -111,7 +111,8 @@ async def test_console_after_the_verdict(tmp_path: Path) -> None:
     with anyio.fail_after(60):
         async with booted(board, tmp_path) as boot:
             await boot.verdict()
-            assert b"complete" in await boot.read(0)
+            await boot.changed()
+            assert b"complete" in boot.written(0)
             await boot.write(b"ls\n")
     assert board.typed == [b"ls\n"]
 
