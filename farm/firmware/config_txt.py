@@ -20,8 +20,10 @@ MAX_LINE = 98
 MAX_INCLUDES = 16
 MAX_LINES = 5_000
 _MODEL_FILTERS = frozenset(
-    ["pi0", "pi0w", "pi02", "pi1", "pi2", "pi3", "pi3+", "pi4", "pi400", "pi5", "pi500"]
-    + ["cm0", "cm1", "cm3", "cm3+", "cm4", "cm4s", "cm5"]
+    {
+        *("pi0", "pi0w", "pi02", "pi1", "pi2", "pi3", "pi3+", "pi4", "pi400", "pi5", "pi500"),
+        *("cm0", "cm1", "cm3", "cm3+", "cm4", "cm4s", "cm5"),
+    }
 )
 
 ReadText = Callable[[str], str | None]

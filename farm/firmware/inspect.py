@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import zlib
@@ -90,7 +91,7 @@ class CardReport:
         boot = self.boot
         if boot.boots:
             lines.append(f"{self.board}: the firmware starts {boot.kernel}")
-            lines.append(f"  device tree: {boot.device_tree or 'the board’s own'}")
+            lines.append(f"  device tree: {boot.device_tree or 'none on the card'}")
             lines.append(f"  initramfs:   {', '.join(boot.initrd) or 'none'}")
             lines.append(f"  cmdline:     {printable(boot.cmdline or '', 2048) or '(empty)'}")
         else:
@@ -199,7 +200,7 @@ def _overlaps(table: PartitionTable) -> list[str]:
     ordered = sorted(table.partitions, key=lambda p: p.first_sector)
     return [
         f"partitions {a.number} and {b.number} overlap"
-        for a, b in zip(ordered, ordered[1:], strict=False)
+        for a, b in itertools.pairwise(ordered)
         if a.first_sector + a.sectors > b.first_sector
     ]
 
@@ -226,12 +227,13 @@ def _is_arm64_kernel(kernel: bytes) -> bool:
 
 def _partition_text(partition: PartitionReport) -> list[str]:
     flag = ", bootable" if partition.bootable else ""
-    lines = [
+    head = (
         f"partition {partition.number}: {partition.type}, {partition.size_bytes} bytes "
         f"at {partition.offset}{flag}"
-    ]
+    )
     if partition.filesystem:
-        lines[0] += f": {partition.filesystem} {partition.label!r}"
+        head += f": {partition.filesystem} {partition.label!r}"
+    lines = [head]
     lines.extend(f"  {file.size_bytes:>10}  {file.path}" for file in partition.files)
     if partition.more_files:
         lines.append(f"  and {partition.more_files} more files")

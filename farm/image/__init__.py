@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Image formats: the SD image, with each file in a slot of its own."""
