@@ -9,12 +9,15 @@ writes (`modules.dep`, `modules.softdep`, `modules.alias`, `modules.builtin`,
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from farm.core.errors import BuildError, UserError
 from farm.kernels.ko import module_name
+
+_PLAIN = re.compile(r"[^*?\[]*")
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class ModuleIndex:
         self.check(names)
         walk = _Walk(self)
         for name in names:
-            walk.visit(normal(name))
+            walk.add(normal(name))
         return tuple(walk.order)
 
     def wanted(self, name: str) -> tuple[str, ...]:
@@ -92,12 +95,12 @@ class ModuleIndex:
         plain = normal(name)
         if plain in self.modules:
             return (plain,)
-        if plain in self.built_in or any(fnmatchcase(name, a) for a in self.built_in_aliases):
+        if plain in self.built_in or any(_means(a, name) for a in self.built_in_aliases):
             return ()
         providers = [
             module
             for module, facts in self.modules.items()
-            if any(fnmatchcase(name, alias) for alias in facts.aliases)
+            if any(_means(alias, name) for alias in facts.aliases)
         ]
         generic = [module for module in providers if module.endswith("_generic")]
         return tuple(sorted(generic or providers))
@@ -109,37 +112,39 @@ class _Walk:
     def __init__(self, index: ModuleIndex) -> None:
         self._index = index
         self._under_way: set[str] = set()
+        self._late: list[str] = []
         self._done: set[str] = set()
         self.order: list[str] = []
 
-    def visit(self, name: str) -> None:
+    def add(self, name: str) -> None:
+        """Put a module, and all that it needs or wishes for, at the end of the order."""
+        self._visit(name)
+        while self._late:
+            self._visit(self._late.pop(0))
+
+    def _visit(self, name: str) -> None:
         facts = self._index.modules.get(name)
-        if facts is None or name in self._done or name in self._under_way:
+        if facts is None or name in self._done:
             return
         self._under_way.add(name)
-        late = [soft for wish in facts.before for soft in self._soft(wish)]
+        for wish in facts.before:
+            self._wish(wish)
         for need in reversed(facts.needs):
-            self.visit(need)
+            self._visit(need)
         self._under_way.discard(name)
         self._done.add(name)
         self.order.append(name)
-        # What could not come before, as it needs this one itself, comes after.
-        for soft in late:
-            self.visit(soft)
         for wish in facts.after:
-            for soft in self._index.wanted(wish):
-                self.visit(soft)
+            self._wish(wish)
 
-    def _soft(self, wish: str) -> list[str]:
-        """Visit what `wish` means; return those that must wait for a module under way."""
-        waiting = []
-        for soft in self._index.wanted(wish):
-            facts = self._index.modules[soft]
-            if self._under_way.isdisjoint((soft, *facts.needs)):
-                self.visit(soft)
+    def _wish(self, wish: str) -> None:
+        """Visit what a soft dependency means; later, where it needs a module under way."""
+        for name in self._index.wanted(wish):
+            needs = self._index.modules[name].needs
+            if self._under_way.isdisjoint((name, *needs)):
+                self._visit(name)
             else:
-                waiting.append(soft)
-        return waiting
+                self._late.append(name)
 
 
 def normal(name: str) -> str:
@@ -212,6 +217,13 @@ def reduced_softdep(index: ModuleIndex, names: Sequence[str]) -> str:
 def plain_path(path: str) -> str:
     """Return a module's path without the suffix of its compression."""
     return path[: path.rindex(".ko")] + ".ko"
+
+
+def _means(alias: str, name: str) -> bool:
+    """Whether an alias, which may be a pattern, means a name."""
+    # Compiling 30,000 patterns takes seconds, and nearly all differ in their first letters.
+    plain = _PLAIN.match(alias)
+    return plain is not None and name.startswith(plain[0]) and fnmatchcase(name, alias)
 
 
 def _lines(data: bytes) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Literal
 from farm.core.arch import Arch
 from farm.core.errors import BuildError
 from farm.core.run import run
+from farm.kernels.ko import module_name
 from farm.oci.tree import Entry, Kind, Slice, Tree, make_tree
 
 GZIP_LEVEL = 6
@@ -27,7 +28,6 @@ _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._~-]{0,63}")
 _ARM64_MAGIC_AT, _ARM64_MAGIC = 56, b"ARMd"
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_KERNEL_BYTES = 512 << 20
-_DEPMOD_LIMIT_S = 600
 
 
 @dataclass(frozen=True)
@@ -131,23 +131,30 @@ class UnpackedKernel:
         """Write depmod's lists beside the modules, without this machine's own depmod settings.
 
         Raises:
-            BuildError: depmod failed.
+            BuildError: depmod failed, or does not understand these modules.
             MissingProgramError: kmod is not installed.
         """
         # Which of the two depmod looks into was fixed when it was built.
-        folder = self.modules_folder().parent
+        folder = self.modules_folder()
         for library in ("lib", "usr/lib"):
             other = self.root / library / "modules"
             if not other.exists():
                 other.parent.mkdir(parents=True, exist_ok=True)
-                other.symlink_to(folder)
+                other.symlink_to(folder.parent)
         empty = self.root / "depmod.d"
         empty.mkdir()
-        run(
-            ["depmod", "-b", self.root, "-C", empty, self.release],
-            timeout_s=_DEPMOD_LIMIT_S,
-            what=f"kernel {self.release}: depmod",
-        )
+        what = f"kernel {self.release}: depmod"
+        run(["depmod", "-b", self.root, "-C", empty, self.release], timeout_s=600, what=what)
+        # Of a compression that it was built without, depmod skips the files without a word.
+        listed = (folder / "modules.dep").read_text(errors="replace").splitlines()
+        known = {line.partition(":")[0] for line in listed}
+        for path in _files(folder):
+            name = path.relative_to(folder).as_posix()
+            if module_name(name) is not None and name not in known:
+                raise BuildError(
+                    f"{what} skipped {name}",
+                    hint="`depmod --version` says which compressions it was built with",
+                )
 
 
 def gzip_image(image: bytes) -> bytes:
