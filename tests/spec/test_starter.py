@@ -35,9 +35,9 @@ def test_a_new_project_has_all_its_files_and_they_load(tmp_path: Path) -> None:
     assembly = load(folder / "assemblies/my.yml", Assembly)
     assert [entry.image for entry in assembly.onboot] == ["farm/dhcp", "farm/greeting"]
     greeting = project.component("farm/greeting")
-    for file in greeting.definition.files:
-        assert file.source is not None
-        assert (greeting.folder / file.source).is_file()
+    sources = [file.source for file in greeting.definition.files if file.source]
+    assert sources == ["greeting.sh"]
+    assert (greeting.folder / sources[0]).is_file()
     bench = load(project.bench_file(), Bench)
     assert isinstance(bench.targets["rpi4-1"], VirtualTarget)
     assert sorted(path.name for path in tmp_path.joinpath("deep").iterdir()) == ["my-project"]
