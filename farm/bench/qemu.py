@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,7 +101,7 @@ class Qemu:
                 os.close(exited)
                 process.wait()
                 self._hang_up()
-        reasons = [str(event["data"].get("reason")) for event in listener.history]
+        reasons = [_reason(event) for event in listener.history]
         return QemuEnd(reasons[-1] if reasons else None, _status(process), self._last_words())
 
     async def write(self, data: bytes) -> None:
@@ -228,6 +228,11 @@ async def _disconnect(qmp: QMPClient) -> None:
     # EOFError is how qemu.qmp says that QEMU ended; events before it have been heard by then.
     with anyio.move_on_after(_LINGER_S), contextlib.suppress(QMPError, EOFError, OSError):
         await qmp.disconnect()
+
+
+def _reason(event: Mapping[str, object]) -> str:
+    data = event.get("data")
+    return str(data.get("reason")) if isinstance(data, Mapping) else "not said"
 
 
 def _status(process: Process) -> str:
