@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from farm.spec.component import Need
 from farm.spec.model import Model, Name, Path, PlacedError
 
 
@@ -99,6 +100,9 @@ class Target(Model):
     console: Rfc2217Console = Field(description="its serial console")
     storage: MuxStorage = Field(description="its card")
     network: Network | None = Field(None, description="how its TCP ports are reached")
+    missing: tuple[Need, ...] = Field(
+        (), description="what its board has and this target lacks, such as a network cable"
+    )
     notes: str | None = Field(None, description="for people")
 
 
