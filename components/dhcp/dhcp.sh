@@ -10,7 +10,8 @@ if [ -z "$cards" ]; then
     exit 1
 fi
 
-answers=$(mktemp -u)
+answers=/run/dhcp.answers
+rm -f "$answers"
 mkfifo "$answers"
 exec 3<>"$answers"
 rm "$answers"

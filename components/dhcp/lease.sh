@@ -12,7 +12,7 @@ deconfig)
     ;;
 bound | renew)
     ip -4 addr flush dev "$interface"
-    ip -4 addr add "$ip/${mask:-24}" ${broadcast:+broadcast "$broadcast"} dev "$interface"
+    ip -4 addr add "$ip/${mask:-24}" broadcast "${broadcast:-+}" dev "$interface"
     metric=$(cat "/sys/class/net/$interface/ifindex")
     for gateway in ${router:-}; do
         ip -4 route add default via "$gateway" dev "$interface" metric "$metric"

@@ -11,6 +11,7 @@ if [ ! -s "$key" ]; then
     # Renamed into place: a key that was cut off is never used.
     rm -f "$key.new"
     /usr/bin/dropbearkey -t ed25519 -f "$key.new" >/dev/null 2>&1
+    rm -f "$key.new.pub"
     mv "$key.new" "$key"
 fi
 echo "sshd: host key $(/usr/bin/dropbearkey -y -f "$key" | sed -n 's/^Fingerprint: //p')"
