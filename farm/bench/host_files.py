@@ -193,6 +193,7 @@ def _target(
             to_board=(*mux, "board"),
         ),
         network=ForwardedNetwork(ports=forwards) if has_network else None,
+        missing=stand_in.missing if stand_in is not None else (),
         notes=virtual.notes,
     )
 

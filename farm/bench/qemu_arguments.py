@@ -97,8 +97,9 @@ def _network(stand_in: StandIn, forwards: Mapping[int, int]) -> list[str]:
         f",hostfwd=tcp:127.0.0.1:{outside}-:{inside}" for inside, outside in forwards.items()
     )
     return [
-        *("-netdev", f"user,id=net,restrict=on{ports}"),
-        *("-device", f"{stand_in.network},netdev=net"),
+        *("-netdev", f"user,id=n0,restrict=on{ports}"),
+        # As the board's file has it, `netdev=n0` included.
+        *("-device", stand_in.network),
     ]
 
 

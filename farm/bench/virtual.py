@@ -28,7 +28,6 @@ from farm.bench.target_clock import TargetClock
 from farm.core.errors import BenchError, FarmError
 from farm.core.places import socket_dir
 from farm.firmware.boot import BootOutcome, BootPlan, boot_card
-from farm.firmware.devicetree import apply_edits
 from farm.spec.board import Board
 
 _log = logging.getLogger(__name__)
@@ -62,7 +61,7 @@ class VirtualBoard:
     ) -> None:
         self.board = board
         self.card = card
-        self._stand_in = stand_in_of(board)
+        stand_in_of(board)
         self._work = work
         self._forwards = dict(forwards)
         self._tty = tty
@@ -98,12 +97,13 @@ class VirtualBoard:
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> bool | None:
+    ) -> None:
         assert self._tasks is not None
         with anyio.CancelScope(shield=True):
             await self.power_off()
         self._tasks.cancel_scope.cancel()
-        return await self._stack.__aexit__(kind, error, trace)
+        # Without the block's own error, which the task group would wrap.
+        await self._stack.__aexit__(None, None, None)
 
     async def power_on(self) -> None:
         """Switch on; does nothing to a board that is on. What follows is on the console."""
@@ -220,8 +220,6 @@ class VirtualBoard:
     def _prepare(self, plan: BootPlan) -> tuple[str, ...]:
         """Put what the firmware found where QEMU reads it."""
         device_tree = plan.device_tree
-        if device_tree is not None:
-            device_tree = apply_edits(device_tree, self._stand_in.device_tree)
         sockets = socket_dir(self._work)
         files = MachineFiles(
             card=self.card.absolute(),
