@@ -29,6 +29,7 @@ def test_a_new_project_has_all_its_files_and_they_load(tmp_path: Path) -> None:
         "components/greeting/component.yml",
         "components/greeting/greeting.sh",
         "hil/test_boot.py",
+        "pytest.ini",
     ]
     project = Project.find(folder / "hil")
     assert project.root == folder
