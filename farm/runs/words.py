@@ -23,15 +23,16 @@ def describe(result: RunResult) -> str:
     return "\n".join(_lines(result))
 
 
+def explain(verdict: Verdict) -> str:
+    """Return why a verdict is what it is, as text: for a failed test."""
+    return "\n".join((f"{verdict.title}: {verdict.summary}", *_why(verdict)))
+
+
 def _lines(result: RunResult) -> Iterator[str]:
     verdict = result.verdict
     what = result.assembly or result.image
-    blame = _BLAME[verdict.fault]
     yield f"{verdict.title.upper()}: {what} on {result.board} (target {result.target})"
     yield f"  {verdict.summary}"
-    yield f"  stage {verdict.stage} after {verdict.duration_s:.1f} s" + (
-        f"; {blame}" if blame else ""
-    )
     if result.flashed is not None:
         done = result.flashed
         yield (
@@ -39,6 +40,16 @@ def _lines(result: RunResult) -> Iterator[str]:
             f"{done.same_blocks} the same, {done.sent_bytes / 1e6:.1f} MB sent"
         )
     yield from _timeline(verdict)
+    yield from _why(verdict)
+    yield f"  report: {result.folder / 'report.html'}"
+    yield f"  again: {paste(result.command)}"
+
+
+def _why(verdict: Verdict) -> Iterator[str]:
+    blame = _BLAME[verdict.fault]
+    yield f"  stage {verdict.stage} after {verdict.duration_s:.1f} s" + (
+        f"; {blame}" if blame else ""
+    )
     for one in verdict.skipped:
         yield f"  not exercised: {one.kind} {one.name} (needs {one.need})"
     for text in verdict.warnings:
@@ -51,8 +62,6 @@ def _lines(result: RunResult) -> Iterator[str]:
         yield from (f"    | {line}" for line in verdict.last_lines)
     if verdict.next_step:
         yield f"  next step: {verdict.next_step}"
-    yield f"  report: {result.folder / 'report.html'}"
-    yield f"  again: {paste(result.command)}"
 
 
 def _timeline(verdict: Verdict) -> Iterator[str]:

@@ -39,13 +39,18 @@ class Line:
     wall: float
 
 
+def strip_escapes(text: str) -> str:
+    """Return `text` without a terminal's escape sequences (ECMA-48)."""
+    return _ESCAPE.sub("", text)
+
+
 def harmless(text: str) -> str:
     """Return `text` so that neither a terminal nor a reader is misled by it.
 
     Escape sequences are left out; what has no picture of its own, such as control characters
     and those that turn the direction of writing, is written as `\\xNN` or `\\uNNNN`.
     """
-    text = _ESCAPE.sub("", text)
+    text = strip_escapes(text)
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\t" else _spell(ord(c)) for c in text)
