@@ -25,7 +25,7 @@ from farm.core.errors import BenchError
 _log = logging.getLogger(__name__)
 _READ_S = 0.25
 _AGAIN_S = (0.2, 0.5, 1.0, 2.0)
-_DRAINED_S = 0.15
+_DRAINED_S = 0.05
 _DRAIN_MOST_S = 2.0
 # pyserial's RFC 2217 reader puts each byte into a queue without an end; a board that talks
 # faster than it is listened to must wait for room, as on a wire with flow control.
