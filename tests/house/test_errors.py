@@ -98,14 +98,17 @@ def test_only_core_runs_programs() -> None:
 
 
 def test_only_the_command_line_exits() -> None:
-    """Library code raises; only `cli` and programs of their own exit."""
+    """Library code raises; only `cli`, and programs of their own under `__main__`, exit."""
     own_programs = {"__main__.py", "helper.py"}
     found = [
         f"{name_of(path)}:{node.lineno}"
         for path in package_files()
         if path.name not in own_programs and not _in(path, "cli")
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Call) and _dotted(node.func) in ("sys.exit", "os._exit", "exit")
+        for statement in tree(path).body
+        if not (isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test))
+        for node in ast.walk(statement)
+        if (isinstance(node, ast.Call) and _dotted(node.func) in ("sys.exit", "exit", "quit"))
+        or (isinstance(node, ast.Raise) and "SystemExit" in ast.unparse(node))
     ]
     assert found == []
 
