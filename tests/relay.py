@@ -74,10 +74,12 @@ class Relay:
             return
         for end in ends:
             with contextlib.suppress(OSError):
-                if self._how == "reset":
-                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    end.close()
-                end.shutdown(socket.SHUT_RDWR)
+                if self._how == "close":
+                    end.shutdown(socket.SHUT_RDWR)
+                    continue
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                end.shutdown(socket.SHUT_RD)  # wakes the other thread, sends nothing
+                end.close()
 
     def close(self) -> None:
         """End all connections."""

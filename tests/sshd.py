@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real, throw-away OpenSSH server on loopback, for tests.
 
-In a test module: `pytest_plugins = ["tests.sshd"]`, then ask for the fixture `sshd`; or
-`with Sshd.start(folder) as server:` for one with other settings.
+In a folder's conftest.py: `from tests.sshd import sshd as sshd`, then ask for the fixture
+`sshd`; or `with Sshd.start(folder) as server:` for one with other settings.
 """
 
 from __future__ import annotations

@@ -109,6 +109,7 @@ class Channel:
         return self._channel.get_transport().is_active() or self._channel.exit_status >= 0
 
     def _last_words(self) -> str:
+        self._reader.join(1)  # they may still be on their way
         lines = self.stderr.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "without a word"
 

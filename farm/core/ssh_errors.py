@@ -201,8 +201,8 @@ def _openssh_key(text: str) -> tuple[str, str, str]:
 
 
 def _explain_protocol(endpoint: SshEndpoint, step: str, why: str) -> BenchError:
-    if "banner" in why:
-        return unreachable(endpoint, step, f"what answers there is no SSH server ({why})")
+    if "banner" in why or "No existing session" in why:
+        return unreachable(endpoint, step, f"what answers there speaks no SSH, or late ({why})")
     if "private key" in why or "key type" in why.lower():
         return BenchError(
             f"{endpoint}: {step}: {endpoint.identity or 'a key file'}: no usable private key: {why}"
