@@ -261,8 +261,9 @@ class Store:
 
     def recall_json(self, kind: str, key: str) -> Derived | None:
         """Return a small value that was remembered, or None."""
+        place = self._derived(kind, key)
         try:
-            kept = json.loads(self._derived(kind, key).read_bytes())
+            kept = json.loads(place.read_bytes())
         except (OSError, ValueError):
             return None
         if not isinstance(kept, dict) or kept.get("key") != key:
