@@ -48,8 +48,7 @@ def package_tree(deb: Path, *, scratch: Path | None = None) -> Tree:
         BuildError: it is no package, damaged or hostile.
     """
     place = scratch or cache_dir() / "debian" / "unpacked"
-    plain = _data(deb, place / f"{sha256_file(deb)}.tar")
-    files = read_layers([plain], name=deb.name, scratch=place)
+    files = read_layers([_data(deb, place)], name=deb.name, scratch=place)
     merged = {}
     for entry in files:
         path = merged_path(entry.path)
@@ -60,11 +59,12 @@ def package_tree(deb: Path, *, scratch: Path | None = None) -> Tree:
     return make_tree(merged.values())
 
 
-def _data(deb: Path, out: Path) -> Path:
+def _data(deb: Path, place: Path) -> Path:
     """Unpack the member data.tar of a package, once."""
-    if out.exists():
-        return out
     try:
+        out = place / f"{sha256_file(deb)}.tar"
+        if out.exists():
+            return out
         with deb.open("rb") as file:
             offset, size, name = _find(file, deb)
             file.seek(offset)
