@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from farm.cli.errors import guarded
-from farm.cli.options import BoardName, Json, print_json
+from farm.cli.options import BoardName, Json
 
 card = typer.Typer(no_args_is_help=True, help="Look into card images.")
 
@@ -35,7 +35,7 @@ def inspect(
         )
     report = inspect_card(image, found)
     if json:
-        print_json(report.to_json())
+        print(report.to_json(), end="")
     else:
         print(report.to_text())
-    raise typer.Exit(ExitCode.OK if report.boots else ExitCode.FAILED)
+    raise typer.Exit(ExitCode.OK if report.boot.boots else ExitCode.FAILED)

@@ -3,21 +3,17 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.to_thread
 
-from farm.bench.client import open_bench
-from farm.bench.place import bench_of
 from farm.build.record import BuildRecord
 from farm.core.errors import UserError
 from farm.core.progress import Reporter
-from farm.flash.blocks import read_blocks
+from farm.flash.blocks import image_blocks
 from farm.runs.expect import expectation_for
+from farm.runs.leasing import leased
 from farm.runs.result import RunResult
 from farm.runs.target import run_on_target
 from farm.spec.board import Board
@@ -49,11 +45,6 @@ class FlashOrder:
     command: tuple[str, ...]
 
 
-def owner() -> str:
-    """Who holds a lease, for others to read: user, machine, process."""
-    return f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()})"
-
-
 async def flash_on_bench(order: FlashOrder, reporter: Reporter) -> RunResult:
     """Lease a target, flash, boot, judge.
 
@@ -61,4 +52,41 @@ async def flash_on_bench(order: FlashOrder, reporter: Reporter) -> RunResult:
         UserError: there is no such board or target, or the image is not for that board.
         BenchError: the bench cannot be reached, or no target is free.
     """
-    raise NotImplementedError
+    project = Project.find()
+    board = _board(project, order)
+    blocks = await anyio.to_thread.run_sync(image_blocks, order.image)
+    async with leased(
+        project,
+        board,
+        target=order.target,
+        bench_file=order.bench,
+        reason=f"flash {order.image.name}",
+        wait_s=order.wait_s,
+        queued=lambda place: reporter.note(f"{board.name}: waiting, place {place} in the queue"),
+    ) as lease:
+        return await run_on_target(
+            lease.target,
+            order.image,
+            blocks,
+            expectation_for(order.record, board, missing=lease.missing),
+            record=order.record,
+            command=order.command,
+            reporter=reporter,
+            results=order.results,
+        )
+
+
+def _board(project: Project, order: FlashOrder) -> Board:
+    board = project.board(order.board)
+    if not isinstance(board, Board):
+        raise UserError(
+            f"board {order.board!r} is a family",
+            hint=f"flash one of {', '.join(board.family)}: the family's image serves each",
+        )
+    record = order.record
+    if record is not None and board.name not in record.boards:
+        raise UserError(
+            f"{order.image}: was built for {', '.join(record.boards)}, not for {board.name}",
+            hint=f"farm build --board {board.name} makes one that is",
+        )
+    return board

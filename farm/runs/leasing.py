@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+import getpass
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from farm.bench.client import LeasedTarget, open_bench
 from farm.bench.running import running_bench
-from farm.runs.flashing import owner
 from farm.spec.bench import Target
 from farm.spec.board import Board
 from farm.spec.project import Project
@@ -31,6 +33,11 @@ class Lease:
     missing: tuple[str, ...]
 
 
+def owner() -> str:
+    """Who holds a lease, for others to read: user, machine, process."""
+    return f"{getpass.getuser()}@{socket.gethostname()} (pid {os.getpid()})"
+
+
 @contextlib.asynccontextmanager
 async def leased(
     project: Project,
@@ -40,6 +47,7 @@ async def leased(
     bench_file: Path | None,
     reason: str,
     wait_s: float = 0.0,
+    queued: Callable[[int], None] = lambda place: None,
 ) -> AsyncIterator[Lease]:
     """Lease a target of the bench.
 
@@ -50,6 +58,7 @@ async def leased(
         bench_file: the bench's file; None for the project's.
         reason: what for, for others to read.
         wait_s: how long to queue for a busy target, in seconds.
+        queued: told our place in the queue, 1 is next.
 
     Raises:
         UserError: there is no such board or target.
@@ -59,7 +68,12 @@ async def leased(
     async with (
         open_bench(running.bench, state=running.folder) as client,
         client.lease(
-            board=board.name, target=target, owner=owner(), reason=reason, wait_s=wait_s
+            board=board.name,
+            target=target,
+            owner=owner(),
+            reason=reason,
+            wait_s=wait_s,
+            queued=queued,
         ) as ours,
     ):
         found = running.bench.targets[ours.name]
