@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import Literal
 
-How = Literal["reset", "close", "silent"]
+How = Literal["reset", "close", "silent", "hold"]
 
 
 class Relay:
@@ -19,7 +19,8 @@ class Relay:
     Attributes:
         port: where it listens.
         sent: bytes passed upwards so far, over all connections.
-        cut: set once the connection has been cut.
+        cut: set once the connection has been cut or held.
+        go: set it to let a held connection go on.
     """
 
     def __init__(self, port: int, after: int | None, how: How) -> None:
@@ -30,6 +31,7 @@ class Relay:
         self.port: int = self._listener.getsockname()[1]
         self.sent = 0
         self.cut = threading.Event()
+        self.go = threading.Event()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
@@ -54,11 +56,17 @@ class Relay:
         try:
             while data := source.recv(16384):
                 if up and self._after is not None and self.sent + len(data) >= self._after:
+                    if self._how == "hold":
+                        self.cut.set()
+                        self.go.wait()
+                        self._after = None
+                        sink.sendall(data)
+                        continue
                     sink.sendall(data[: self._after - self.sent])
                     self.sent = self._after
                     self._cut(source, sink)
                     return
-                if self.cut.is_set():
+                if self.cut.is_set() and self._how != "hold":
                     return
                 sink.sendall(data)
                 self.sent += len(data) * up
@@ -83,6 +91,7 @@ class Relay:
 
     def close(self) -> None:
         """End all connections."""
+        self.go.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         for end in self._sockets:
@@ -100,7 +109,8 @@ def relay(port: int, *, after: int | None = None, how: How = "reset") -> Iterato
 
     Args:
         after: cut once so many bytes have gone upwards; None for never.
-        how: a reset, an orderly close, or silence with the connection left open.
+        how: a reset, an orderly close, silence with the connection left open; or hold, which
+            keeps back what goes upwards until `go`.
     """
     passing = Relay(port, after, how)
     try:

@@ -219,9 +219,6 @@ class _Flash:
             batch = [self._wanted.popleft() for _ in range(min(size, len(self._wanted)))]
             self._in_flight += 1
             pool.submit(self._compress, fd, batch)
-        if self._scan_done and not self._in_flight and not self._wanted and not self._finished:
-            self._finished = True
-            self._outgoing.put(wire.encode(wire.FINISH))
 
     def _take(self, kind: bytes, payload: bytes) -> bool:
         """Take a frame; return whether more are expected."""
@@ -236,6 +233,9 @@ class _Flash:
                 self._wanted.append(index)
         elif kind == wire.SCANNED:
             self._scan_done = True
+        elif kind == wire.PROVEN:
+            self._finished = True
+            self._outgoing.put(wire.encode(wire.FINISH))
         elif kind == wire.INFO:
             self._begun = True
             self._take_info(_json(payload))

@@ -7,8 +7,8 @@ Standard library only, Python 3.9. The order of things is what makes a flash a t
 2. read the image's blocks on the card and compare digests with the table;
 3. at the first difference zero the first sector, put the unfinished mark into it, flush;
 4. write what the client sends, flush in steps, read it back past the cache, compare;
-5. when all the rest is proven: the rest of block 0, flushed and compared; then the first
-   sector, flushed and compared.
+5. when all the rest is proven: the rest of block 0, flushed and compared; when the client
+   agrees, the first sector, flushed and compared.
 
 So a card whose first sector boots holds one whole image. It ends by itself when the client
 is silent for 10 s, and at once at the end of its input; the locks go with the process.
@@ -47,21 +47,29 @@ class Helper:
         source: the client's frames.
         sink: where frames to the client go.
         leave: ends the process at once; called by other threads than the main one.
+        open_card: opens the card at a path for so many bytes.
     """
 
-    def __init__(self, source: BinaryIO, sink: BinaryIO, leave: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        source: BinaryIO,
+        sink: BinaryIO,
+        leave: Callable[[int], None],
+        open_card: Callable[[str, int], Card] = Card,
+    ) -> None:
         self._source = source
         self._sink = sink
         self._leave = leave
+        self._open_card = open_card
         self._sink_lock = threading.Lock()
         self._heard = time.monotonic()
         self._full = False
-        # None is FINISH; an exception is the end of another thread's work.
-        self._data: queue.Queue[wire.Data | Exception | None] = queue.Queue(4)
+        # What other threads hand to the main one; bytes are a frame's kind, for what it means.
+        self._work: queue.Queue[wire.Data | bytes | Exception] = queue.Queue(4)
         self._indexes: list[int] = []
         self._digests: list[bytes] = []
         self._needed: set[int] = set()
-        self._scanned_all = threading.Event()
+        self._scanned_all = False
         self._marked = False
         self._first = b""
         self._first_same = False
@@ -82,7 +90,7 @@ class Helper:
         header = self._read_header()
         self._image = str(header["image"])
         self._size = int(header["size_bytes"])
-        self._card = Card(str(header["device"]), self._size)
+        self._card = self._open_card(str(header["device"]), self._size)
         before = self._read_first_sector()
         unfinished = wire.unfinished_image(before)
         self._send_json(
@@ -154,7 +162,7 @@ class Helper:
                 if kind == wire.DATA:
                     self._put(wire.decode_data(payload))
                 elif kind == wire.FINISH:
-                    self._put(None)
+                    self._put(wire.FINISH)
                 elif kind != wire.PING:
                     raise wire.WireError(f"a frame {kind!r} here")
             except wire.WireError as error:
@@ -165,9 +173,9 @@ class Helper:
         # The client is gone or gives up; the card stays marked, the lock goes with us.
         self._leave(1)
 
-    def _put(self, item: wire.Data | Exception | None) -> None:
+    def _put(self, item: wire.Data | bytes | Exception) -> None:
         self._full = True  # a slow card is no silence of the client
-        self._data.put(item)
+        self._work.put(item)
         self._heard = time.monotonic()
         self._full = False
 
@@ -234,10 +242,10 @@ class Helper:
                 self._scanned += len(run)
                 for frame in wire.encode_indexes(differing):
                     self._send(frame)
-            self._scanned_all.set()
             self._send(wire.encode(wire.SCANNED))
+            self._work.put(wire.SCANNED)
         except Exception as error:
-            self._put(error)
+            self._work.put(error)
 
     def _same(self, index: int, block: memoryview) -> bool:
         same = wire.digest(block) == self._digest(index)
@@ -260,24 +268,28 @@ class Helper:
             )
 
     def _write_all(self) -> None:
-        """Write frames until FINISH; return when all that was needed is proven."""
+        """Write what comes, until all that was needed is proven; await FINISH if any was."""
         unproven: list[int] = []
         view = _buffer(RUN_BYTES)
-        while (item := self._data.get()) is not None:
+        while self._needed or not self._scanned_all:
+            item = self._work.get()
             if isinstance(item, Exception):
                 raise item
-            blocks = self._decode(item)
-            if 0 in blocks:
-                self._first = blocks.pop(0)
-                self._needed.discard(0)
-            for run in _runs(sorted(blocks)):
-                self._write_run(run, blocks, view)
-            unproven += blocks
-            if len(unproven) >= _SYNC_BLOCKS:
-                self._prove(unproven, view)
+            if item == wire.SCANNED:
+                self._scanned_all = True
+            elif isinstance(item, wire.Data):
+                blocks = self._decode(item)
+                if 0 in blocks:
+                    self._first = blocks.pop(0)
+                    self._needed.discard(0)
+                for run in _runs(sorted(blocks)):
+                    self._write_run(run, blocks, view)
+                unproven += blocks
+                if len(unproven) >= _SYNC_BLOCKS:
+                    self._prove(unproven, view)
+            else:
+                raise wire.WireError("the client finished before it had sent everything")
         self._prove(unproven, view)
-        if self._needed or not self._scanned_all.is_set():
-            raise wire.WireError("the client finished before it had sent everything")
 
     def _decode(self, data: wire.Data) -> dict[int, bytes]:
         for index in data.indexes:
@@ -313,7 +325,7 @@ class Helper:
         unproven.clear()
 
     def _finish(self) -> None:
-        """Block 0: everything but the first sector, proven; then the first sector."""
+        """Block 0: everything but the first sector, proven; at FINISH the first sector."""
         first = self._first
         if len(first) != wire.block_length(0, self._size):
             raise wire.WireError("the first block was never sent")
@@ -325,6 +337,12 @@ class Helper:
         self._card.read(0, view)
         if view != rest:
             raise CardError(_mismatch(0))
+        self._send(wire.encode(wire.PROVEN))
+        item = self._work.get()
+        if isinstance(item, Exception):
+            raise item
+        if item != wire.FINISH:
+            raise wire.WireError("data where the end was expected")
         self._card.check_same()
         self._card.write_first_sector(first[: wire.SECTOR_BYTES])
         self._card.read(0, view)

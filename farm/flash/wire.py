@@ -7,9 +7,13 @@ The helper writes the line MAGIC; whatever stands before it comes from the accou
 Then both sides send frames: one byte of kind, four bytes of length (big endian), payload.
 
     client: HEADER (JSON), TABLE (20 bytes a block: index, digest) ..., TABLE_END,
-            then DATA, PING, and FINISH once every block that was NEEDED has been sent
-    helper: INFO (JSON), then NEEDED (4 bytes a block), PROGRESS, SCANNED,
-            and last RESULT or FAILURE (both JSON)
+            then DATA and PING, and FINISH as the answer to PROVEN
+    helper: INFO (JSON), then NEEDED (4 bytes a block), PROGRESS, SCANNED (nothing more will
+            be needed), PROVEN (all but the first sector is on the card), and last RESULT or
+            FAILURE (both JSON)
+
+The helper writes the first sector only after FINISH: a client that has not sent it knows that
+the card does not boot.
 """
 
 from __future__ import annotations
@@ -28,7 +32,8 @@ HEARTBEAT_S = 2.0
 SILENCE_S = 10.0
 
 HEADER, TABLE, TABLE_END, DATA, PING, FINISH = b"H", b"T", b"E", b"D", b"P", b"F"
-INFO, NEEDED, PROGRESS, SCANNED, RESULT, FAILURE = b"I", b"N", b"S", b"C", b"R", b"X"
+INFO, NEEDED, PROGRESS, SCANNED, PROVEN = b"I", b"N", b"S", b"C", b"V"
+RESULT, FAILURE = b"R", b"X"
 
 RAW, ZLIB, ZSTD, ZERO = 0, 1, 2, 3
 
@@ -47,6 +52,7 @@ LIMITS = {
     NEEDED: _INDEXES * 4,
     PROGRESS: 16,
     SCANNED: 0,
+    PROVEN: 0,
     RESULT: 16384,
     FAILURE: 16384,
 }
