@@ -12,6 +12,7 @@ from farm.firmware.extlinux import Extlinux
 from farm.firmware.fat import FatVolume
 from farm.firmware.mbr import FAT_TYPES, PartitionTable, read_table
 from farm.firmware.outcome import (
+    STOPPED,
     BootOutcome,
     BootPlan,
     FirmwareStop,
@@ -35,19 +36,21 @@ def boot_card(board: Board, card: Path) -> BootOutcome:
 
     Raises:
         UserError: the card cannot be opened. Whatever is wrong on it is an outcome, no error.
-        BuildError: the device tree takes no changes.
     """
     outcome = boot_real(board, card)
     plan, stand_in = outcome.plan, board.stand_in
     if plan is None or plan.device_tree is None or stand_in is None or not stand_in.device_tree:
         return outcome
+    try:
+        changed = apply_edits(plan.device_tree, stand_in.device_tree)
+    except CardError as error:
+        log = (*outcome.log[:-1], f"{STOPPED}{error.message}")
+        return replace(outcome, log=log, plan=None, reason=error.message)
     nodes = len({edit.node for edit in stand_in.device_tree})
     note = f"stand-in: device tree changed in {nodes} nodes (stand_in.device_tree of {board.name})"
-    return replace(
-        outcome,
-        log=(*outcome.log[:-1], note, *outcome.log[-1:]),
-        plan=replace(plan, device_tree=apply_edits(plan.device_tree, stand_in.device_tree)),
-    )
+    # The firmware's own last line stays the last one before the kernel's first.
+    log = (*outcome.log[:-1], note, *outcome.log[-1:])
+    return replace(outcome, log=log, plan=replace(plan, device_tree=changed))
 
 
 def boot_real(board: Board, card: Path) -> BootOutcome:

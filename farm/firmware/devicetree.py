@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from farm.core.errors import BuildError
 from farm.core.run import run
 from farm.firmware.card import CardError
 from farm.spec.board import DeviceTreeEdit
@@ -39,7 +38,7 @@ def apply_edits(dtb: bytes, edits: Sequence[DeviceTreeEdit]) -> bytes:
     """Return the tree with a stand-in's changes.
 
     Raises:
-        BuildError: `fdtput` refuses the tree or a change.
+        CardError: `fdtput` refuses the tree, which is damaged.
         MissingProgramError: `fdtput` is not installed.
     """
     if not edits:
@@ -68,7 +67,4 @@ def _fdtput(argv: Sequence[str | Path], edit: DeviceTreeEdit) -> None:
     done = run(argv, timeout_s=_TIMEOUT_S, check=False, what=f"device tree: {edit.node}")
     said = done.stderr.decode(errors="replace").strip()
     if done.returncode and "FDT_ERR_NOTFOUND" not in said:
-        raise BuildError(
-            f"device tree: {edit.node}: cannot be changed: {said or done.returncode}",
-            hint="the tree on the card may be damaged",
-        )
+        raise CardError(f"device tree: {edit.node}: cannot be changed: {said or done.returncode}")
