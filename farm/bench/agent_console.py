@@ -76,6 +76,12 @@ class AgentConsole:
         """Put a line of the agent's own into the log."""
         self._keep(lambda: self._log.mark(text))
 
+    def power_changed(self, words: str) -> None:
+        """Log and tell that the power's state is another one now."""
+        power = self._power()
+        self.mark(f"power: {power}" + ("" if words in str(power) else f" ({words})"))
+        self._tell_all(self._power_event(power))
+
     def _heard(self, data: bytes) -> None:
         self._keep(lambda: self._log.feed(data))
         for start in range(0, len(data), CONSOLE_BYTES):
@@ -85,15 +91,10 @@ class AgentConsole:
         self.mark(f"console: {state}")
 
     async def _tick(self) -> None:
-        said = self._power()
         while True:
             await anyio.sleep(_TICK_S)
             self._keep(self._log.settle)
             self._tell_all(self._event(b""))
-            if (power := self._power()) != said:
-                said = power
-                self.mark(f"power: {power}")
-                self._tell_all(self._power_event(power))
 
     def _event(self, data: bytes) -> Message:
         return {

@@ -44,6 +44,9 @@ class RealHardware:
         """Unknown: the client's own driver asks the relay."""
         return None
 
+    def tell_changes(self, changed: Callable[[str, str], None]) -> None:
+        """None is seen here."""
+
     async def switch_card(self, target: str, to: str) -> None:
         """Refused: a real mux has a command of its own."""
         raise BenchError(f"{target}: its card is not switched by the agent")

@@ -45,9 +45,10 @@ def waited_s(pid: int) -> float:
     """
     longest = 0
     with contextlib.suppress(OSError):
-        for task in os.scandir(f"/proc/{pid}/task"):
+        for task in Path(f"/proc/{pid}/task").iterdir():
             with contextlib.suppress(OSError, ValueError, IndexError):
-                longest = max(longest, int(Path(task.path, "schedstat").read_text().split()[1]))
+                told = (task / "schedstat").read_text()
+                longest = max(longest, int(told.split()[1]))
     return longest / 1e9
 
 
@@ -77,14 +78,14 @@ def process(pid: int) -> ProcessInfo | None:
 def own_processes() -> Iterator[ProcessInfo]:
     """Yield the processes of this user."""
     uid = os.geteuid()
-    for entry in os.scandir(_PROC):
-        if not entry.name.isdigit():
+    for folder in _PROC.iterdir():
+        if not folder.name.isdigit():
             continue
         try:
-            mine = entry.stat().st_uid == uid or _real_uid(int(entry.name)) == uid
+            mine = folder.stat().st_uid == uid or _real_uid(folder) == uid
         except OSError:
             continue
-        if mine and (found := process(int(entry.name))):
+        if mine and (found := process(int(folder.name))):
             yield found
 
 
@@ -133,17 +134,20 @@ def users_of_port(port: int) -> tuple[ProcessInfo, ...]:
     found = []
     for candidate in own_processes() if inodes else ():
         with contextlib.suppress(OSError):
-            for entry in os.scandir(f"/proc/{candidate.pid}/fd"):
-                with contextlib.suppress(OSError):
-                    if os.readlink(entry.path) in inodes:  # noqa: PTH115
-                        found.append(candidate)
-                        break
+            if any(target in inodes for target in _open_files(candidate.pid)):
+                found.append(candidate)
     return tuple(found)
 
 
-def _real_uid(pid: int) -> int:
+def _open_files(pid: int) -> Iterator[str]:
+    for link in (_PROC / str(pid) / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            yield str(link.readlink())
+
+
+def _real_uid(folder: Path) -> int:
     # The folder of a process that made itself undumpable belongs to root.
-    for line in (_PROC / str(pid) / "status").read_text(errors="replace").splitlines():
+    for line in (folder / "status").read_text(errors="replace").splitlines():
         if line.startswith("Uid:"):
             return int(line.split()[1])
     return -1

@@ -51,6 +51,9 @@ class Hardware(Protocol):
     def power(self, target: str) -> str | None:
         """Its power's state, None where it is not known."""
 
+    def tell_changes(self, changed: Callable[[str, str], None]) -> None:
+        """Call `changed` with target and words whenever its power's state has changed."""
+
     async def switch_card(self, target: str, to: str) -> None:
         """Give its card to the "host" or the "board"."""
 
@@ -68,6 +71,7 @@ class Agent:
             name: self._console(name, folder=settings.folder / "consoles")
             for name in settings.targets
         }
+        hardware.tell_changes(lambda name, words: self._consoles[name].power_changed(words))
         self._requests: dict[str, Callable[[ClientChannel, Message], Awaitable[Message]]] = {
             "hello": self._hello,
             "status": self._status,

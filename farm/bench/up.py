@@ -223,9 +223,8 @@ def _resolved(bench: Bench, files: dict[str, VirtualHostFiles]) -> Bench:
 
 
 def _to_yaml(bench: Bench) -> str:
-    yaml = YAML(typ="safe", pure=True)
+    yaml = YAML(pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
     out = io.StringIO()
     yaml.dump(bench.model_dump(mode="json", exclude_none=True), out)
     return out.getvalue()

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -76,6 +76,8 @@ class VirtualBoard:
         self._fault: str | None = None
         self.phase = "off"
         """off, firmware, kernel, halted, stopped (by the firmware) or fault; for a person."""
+        self.phase_changed: Callable[[], None] = lambda: None
+        """Called in the event loop after the phase has changed."""
 
     async def __aenter__(self) -> VirtualBoard:
         self._work.mkdir(parents=True, exist_ok=True)
@@ -113,7 +115,7 @@ class VirtualBoard:
         self._fault = None
         self._over = anyio.Event()
         self._life = anyio.CancelScope()
-        self.phase = "firmware"
+        self._enter("firmware")
         self._tasks.start_soon(self._live, self._life, self._over)
 
     async def power_off(self) -> None:
@@ -123,7 +125,7 @@ class VirtualBoard:
             await self._over.wait()
             self._life = None
         self._fault = None
-        self.phase = "off"
+        self._enter("off")
 
     @property
     def state(self) -> str:
@@ -158,6 +160,11 @@ class VirtualBoard:
         if self._qemu is not None:
             await self._qemu.write(data)
 
+    def _enter(self, phase: str) -> None:
+        if phase != self.phase:
+            self.phase = phase
+            self.phase_changed()
+
     def _tick(self) -> ConsoleChunk:
         return ConsoleChunk(b"", self.clock_s, time.time())
 
@@ -187,18 +194,18 @@ class VirtualBoard:
 
     async def _boot_again_and_again(self) -> None:
         while True:
-            self.phase = "firmware"
+            self._enter("firmware")
             outcome = await self._firmware()
             for line in outcome.log:
                 await self._say(line.encode(errors="replace") + b"\r\n")
             if outcome.plan is None:
-                self.phase = "stopped"
+                self._enter("stopped")
                 break
             argv = await anyio.to_thread.run_sync(self._prepare, outcome.plan)
-            self.phase = "kernel"
+            self._enter("kernel")
             end = await self._run(argv)
             if end.reason in _HALT:
-                self.phase = "halted"
+                self._enter("halted")
                 break
             if end.reason != _REBOOT:
                 self._fail(_died(end))
@@ -238,7 +245,7 @@ class VirtualBoard:
 
     def _fail(self, what: str) -> None:
         self._fault = what
-        self.phase = "fault"
+        self._enter("fault")
         for stream in self._streams:
             stream.fail(self._fault_error())
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -122,6 +124,11 @@ class VirtualHost:
         """The virtual board's state."""
         return self._slots[target].state()
 
+    def tell_changes(self, changed: Callable[[str, str], None]) -> None:
+        """Call `changed` with target and phase whenever a board's phase has changed."""
+        for name, slot in self._slots.items():
+            slot.board.phase_changed = functools.partial(_tell, changed, name, slot.board)
+
     async def switch_card(self, target: str, to: str) -> None:
         """Give a card to "host" or "board"."""
         await self._slots[target].switch_card(to)
@@ -148,6 +155,10 @@ class VirtualHost:
         )
         await stack.enter_async_context(virtual)
         return VirtualSlot(name, virtual, card, anyio.Lock())
+
+
+def _tell(changed: Callable[[str, str], None], name: str, board: VirtualBoard) -> None:
+    changed(name, board.phase)
 
 
 async def _cancel(tasks: anyio.abc.TaskGroup) -> None:
