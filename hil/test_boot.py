@@ -11,23 +11,18 @@ docs/testing-on-boards.md says what `board`, `console`, `shell` and `power` offe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
 
-if TYPE_CHECKING:
-    from farm.plugin.session import BoardSession
-    from farm.plugin.shell import Shell
 
-
-def test_boot_is_complete(board: BoardSession) -> None:
+def test_boot_is_complete(board):
     """Init says that all of onboot ended well and that every service is up."""
     assert board.verdict.passed
     assert board.timeline[-1].name == "complete"
 
 
-def test_every_container_is_accounted_for(board: BoardSession) -> None:
+def test_every_container_is_accounted_for(board):
     """Each one of the assembly ended well, is up, or was skipped for a reason that is known."""
     well = {event.fields["name"] for event in board.timeline if event.name == "service-up"}
     well |= {
@@ -40,18 +35,18 @@ def test_every_container_is_accounted_for(board: BoardSession) -> None:
     assert promised <= well | skipped
 
 
-def test_no_module_failed(board: BoardSession) -> None:
+def test_no_module_failed(board):
     """Every kernel module that the image carries for this board was loaded."""
     modules = next(event for event in board.timeline if event.name == "modules")
     assert modules.fields["failed"] == "0"
 
 
-def test_kernel_is_the_one_that_was_built(shell: Shell, board: BoardSession) -> None:
+def test_kernel_is_the_one_that_was_built(shell, board):
     """The system that runs is the one that the build record describes."""
     assert shell.run("uname -r").stdout.strip() == board.record.kernel_release
 
 
-def test_hello_answers_from_outside(board: BoardSession) -> None:
+def test_hello_answers_from_outside(board):
     """The page is served to whoever asks over the network."""
     if any(one.need == "network" for one in board.verdict.skipped):
         pytest.skip("this target has no network")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import shlex
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 SSH_PORT = 22
 GETTY = "farm/getty"
 _KEY_TIMEOUT_S = 30.0
+# Components that offer a shell see the system's root below /host: what is run there is run where
+# init runs. Another image's shell is taken as it is.
+_WHERE_INIT_IS = (
+    'if [ -x /host/usr/bin/busybox ]; then exec chroot /host /usr/bin/busybox sh -c "$0"; fi; '
+    'exec sh -c "$0"'
+)
 
 
 class NoShellError(Exception):
@@ -84,7 +91,7 @@ class _SshShell:
     connection: SshConnection
 
     def run(self, command: str, *, timeout_s: float = 30.0) -> ShellResult:
-        done = self.connection.run(("sh", "-c", command), timeout_s=timeout_s)
+        done = self.connection.run(("sh", "-c", _WHERE_INIT_IS, command), timeout_s=timeout_s)
         return ShellResult(command, done.stdout.decode(errors="replace"), done.returncode)
 
 
@@ -140,10 +147,11 @@ class _ConsoleShell:
         if "\n" in command:
             raise ValueError("a command on a console is one line")
         word = secrets.token_hex(4)
+        typed = shlex.join(("sh", "-c", _WHERE_INIT_IS, command))
         # The console echoes what is typed, so the marks are put together by the shell.
         self._console.read()
         self._console.send(
-            f"printf 'farm-%s-begin\\n' {word}; ( {command} ) 2>&1; "
+            f"printf 'farm-%s-begin\\n' {word}; {typed} 2>&1; "
             f"printf '\\nfarm-%s-end %d\\n' {word} $?\n"
         )
         self._console.expect(rf"farm-{word}-begin *$", timeout_s=timeout_s)

@@ -28,7 +28,7 @@ _STAMP = re.compile(r"\[ *\d{1,8}\.\d{6}\](?:\[ *[TC]\d+\])? ?")
 
 # The first that is found decides, so the harmless ones stand before what they look like.
 _SIGNS = (
-    (Sign.PANIC_END, re.compile(r"---\[ end Kernel panic")),
+    (Sign.PANIC_END, re.compile(r"---\[ end Kernel panic|^Rebooting in \d+ seconds")),
     (Sign.PANIC, re.compile(r"Kernel panic - not syncing")),
     (
         # A starved host makes these of a sound image.

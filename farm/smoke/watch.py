@@ -373,6 +373,7 @@ class BootWatch:
 
 def _panic(line: Line) -> Finding:
     said = line.text[line.text.find("Kernel panic") :]
+    since = line.number
     if "Unable to mount root" in said or "No working init" in said:
         advice = (
             "the kernel found no initramfs with an init in it: is it on the card, whole, and "
@@ -380,9 +381,10 @@ def _panic(line: Line) -> Finding:
         )
     elif "Attempted to kill init" in said:
         advice = "init itself ended: read what it wrote before the panic"
+        since = max(1, line.number - CAUSE_LINES // 3)
     else:
         advice = "read the call trace: its first function outside of panic() is the place"
-    return Finding(Outcome.PANIC, said, advice, since=line.number, first=True, grace_s=2.0)
+    return Finding(Outcome.PANIC, said, advice, since=since, first=True, grace_s=2.0)
 
 
 def _oops(line: Line) -> Finding:
