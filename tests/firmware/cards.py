@@ -118,7 +118,7 @@ def make_card(
     with path.open("wb") as file:
         file.truncate(START + mib * 1024 * 1024)
     kind = "0c" if fat == 32 else "0e"
-    sfdisk = ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", path]
+    sfdisk: list[str | Path] = ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", path]
     run(sfdisk, input=f"start={FIRST_SECTOR}, type={kind}, bootable\n".encode())
     argv = ["mkfs.fat", "-F", str(fat), "-n", "TESTCARD", *options]
     run([*argv, "--offset", str(FIRST_SECTOR), path, str(mib * 1024)])

@@ -43,7 +43,7 @@ def test_sfdisk_reads_what_we_write(tmp_path: Path) -> None:
 def test_we_read_what_sfdisk_writes(tmp_path: Path) -> None:
     card = write(tmp_path / "card", b"")
     script = "label: dos\nlabel-id: 0x12345678\n1: start=8192, size=20480, type=c, bootable\n"
-    sfdisk = ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", card]
+    sfdisk: list[str | Path] = ["sfdisk", "-q", "--no-reread", "--no-tell-kernel", card]
     run(sfdisk, input=f"{script}2: start=28672, size=2048, type=83\n".encode())
     assert read(card) == PartitionTable(0x12345678, TWO)
 
