@@ -82,7 +82,10 @@ class RunFolder:
         timeline = verdict.to_json()
         _write_json(
             self._work / "timeline.json",
-            {name: timeline[name] for name in ("format", "marks", "timeline", "skipped")},
+            {
+                name: timeline[name]
+                for name in ("format", "marks", "timeline", "arrivals", "skipped")
+            },
         )
         if not self.console_log.exists():
             self.console_log.touch()

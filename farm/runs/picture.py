@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from farm.smoke.timeline import Event
 from farm.smoke.verdict import Mark, Stage, Verdict
 
 MAX_BARS = 60
@@ -64,24 +63,17 @@ def _stages(marks: Sequence[Mark], duration_s: float) -> Iterator[Bar]:
 
 
 def _containers(verdict: Verdict) -> Iterator[Bar]:
-    """Bars from the guest's own clock, laid where its first event was read."""
-    if not verdict.timeline:
-        return
-    first = verdict.timeline[0]
-    read_at_s = next((mark.at_s for mark in verdict.marks if mark.stage is Stage.INIT), 0.0)
-    shift_s = read_at_s - first.time_s
-    open_: dict[tuple[str, str], Event] = {}
-    for event in verdict.timeline:
+    """Bars by when the events were read: the guest's clock runs otherwise than the target's."""
+    begun: dict[tuple[str, str], float] = {}
+    for event, at_s in zip(verdict.timeline, verdict.arrivals, strict=False):
         kind, _, what = event.name.partition("-")
         name = event.fields.get("name", "")
         if kind not in ("onboot", "service"):
             continue
         if what == "begin":
-            open_[kind, name] = event
-        elif (begin := open_.pop((kind, name), None)) is not None:
+            begun[kind, name] = at_s
+        elif (begin_s := begun.pop((kind, name), None)) is not None:
             good = what == "up" or (what == "end" and event.fields.get("rc") == "0")
-            label = f"{kind} {name}"
-            shape = kind if good else "bad"
-            yield Bar(label, shape, begin.time_s + shift_s, event.time_s + shift_s)
-    for (kind, name), begin in open_.items():
-        yield Bar(f"{kind} {name}", "bad", begin.time_s + shift_s, verdict.duration_s)
+            yield Bar(f"{kind} {name}", kind if good else "bad", begin_s, at_s)
+    for (kind, name), begin_s in begun.items():
+        yield Bar(f"{kind} {name}", "bad", begin_s, verdict.duration_s)

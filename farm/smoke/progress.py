@@ -22,6 +22,7 @@ class Progress:
         self.stage: Stage | None = None
         self.boot: str | None = None
         self.events: list[Event] = []
+        self.arrivals: list[float] = []
         self.skipped: list[Skipped] = []
         self.foreign_lines = 0
         self.lost: list[tuple[int, int]] = []
@@ -71,6 +72,7 @@ class Progress:
             self.lost.append((self._next_seq, event.seq - 1))
         self._next_seq = event.seq + 1
         self.events.append(event)
+        self.arrivals.append(clock_s)
         self.last_at_s = clock_s
         self.corrupt_since_event = 0
         return self._judge(event, number, clock_s)

@@ -155,6 +155,8 @@ class Verdict:
         skipped: what was not exercised.
         warnings: what a person should know although it did not decide.
         timeline: the timeline's events of this boot, in order.
+        arrivals: when each of them was read, in seconds since power-on on the target's clock,
+            which is not the guest's own.
         marks: when each stage was reached.
         console: what was wrong with the console.
         duration_s: from power-on to the verdict, on the target's clock.
@@ -170,6 +172,7 @@ class Verdict:
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
     timeline: tuple[Event, ...] = ()
+    arrivals: tuple[float, ...] = ()
     marks: tuple[Mark, ...] = ()
     console: ConsoleHealth = ConsoleHealth()
     duration_s: float = 0.0

@@ -347,6 +347,7 @@ class BootWatch:
             skipped=tuple(progress.skipped),
             warnings=tuple(self._all_warnings()),
             timeline=tuple(progress.events),
+            arrivals=tuple(round(at - self.started_s, 3) for at in progress.arrivals),
             marks=tuple(self._marks),
             console=ConsoleHealth(
                 bytes=self._reader.bytes_read,
