@@ -31,6 +31,9 @@ FACTS = "etc/farm/board"
 EVENTS = "run/farm/events"
 """The pipe by which init's parts tell its first process what happened."""
 
+LOG_LIMITS = "s131072\nn3\n"
+"""What svlogd keeps of each container's output: so many bytes a file, so many files."""
+
 PARTS = "/usr/lib/farm"
 """Where init's parts are in the guest."""
 
@@ -45,10 +48,10 @@ def base_tree(containers: Sequence[Container], facts: BootFacts) -> Tree:
         "FARM_SETTLE": _hundredths(facts.settle_s),
     }
     text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in lines.items())
-    logs = (f"run/log/{one.name}" for one in containers)
     return make_tree(
         [
-            *(_folder(path) for path in (*_FOLDERS, *dict.fromkeys(logs))),
+            *map(_folder, _FOLDERS),
+            *(_text(f"run/log/{one.name}/config", LOG_LIMITS) for one in containers),
             _folder("tmp", 0o1777),
             _folder("root", 0o700),
             Entry("dev/console", Kind.CHAR, 0o600, rdev=(5, 1)),
