@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import anyio
-import anyio.abc
 import pytest
 
 from farm.runs.ports import ask
 
 pytestmark = pytest.mark.anyio
-Handler = Callable[[anyio.abc.SocketStream], Awaitable[None]]
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @pytest.fixture
@@ -23,46 +23,57 @@ def anyio_backend() -> str:
 
 @contextlib.asynccontextmanager
 async def serving(handler: Handler) -> AsyncIterator[int]:
-    async def careful(stream: anyio.abc.SocketStream) -> None:
-        with contextlib.suppress(anyio.BrokenResourceError, anyio.EndOfStream):
-            async with stream:
-                await handler(stream)
+    tasks: set[asyncio.Task[None]] = set()
 
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, careful)
-        yield listener.extra(anyio.abc.SocketAttribute.local_port)
-        tasks.cancel_scope.cancel()
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await handler(reader, writer)
+        writer.close()
+
+    def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.ensure_future(serve(reader, writer)))
+
+    # A socket of our own: looking up even 127.0.0.1 fails on a machine that has only IPv6 besides.
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = await asyncio.start_server(begin, sock=listening)
+    try:
+        yield int(listening.getsockname()[1])
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_who_greets_answers() -> None:
-    async def greet(stream: anyio.abc.SocketStream) -> None:
-        await stream.send(b"SSH-2.0-x\r\n")
-        await stream.receive()
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-x\r\n")
+        await reader.read(1)
 
     async with serving(greet) as port:
         assert await ask("127.0.0.1", port) is None
 
 
 async def test_who_answers_http_answers() -> None:
-    async def answer(stream: anyio.abc.SocketStream) -> None:
-        await stream.receive()
-        await stream.send(b"HTTP/1.0 200 OK\r\n\r\n")
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
 
     async with serving(answer) as port:
         assert await ask("127.0.0.1", port) is None
 
 
 async def test_who_speaks_another_language_and_leaves_answers() -> None:
-    async def leave(stream: anyio.abc.SocketStream) -> None:
-        await stream.receive()
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
 
     async with serving(leave) as port:
         assert await ask("127.0.0.1", port) is None
 
 
 async def test_a_forward_whose_board_refuses_is_closed() -> None:
-    async def refuse(stream: anyio.abc.SocketStream) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pass
 
     async with serving(refuse) as port:
@@ -70,17 +81,14 @@ async def test_a_forward_whose_board_refuses_is_closed() -> None:
 
 
 async def test_a_forward_whose_board_is_silent_is_closed() -> None:
-    async def silent(stream: anyio.abc.SocketStream) -> None:
-        await anyio.sleep_forever()
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
 
     async with serving(silent) as port:
         assert "no answer came" in str(await ask("127.0.0.1", port))
 
 
 async def test_nobody_there() -> None:
-    async def nobody(stream: anyio.abc.SocketStream) -> None:
-        pass
-
-    async with serving(nobody) as port:
-        pass
-    assert await ask("127.0.0.1", port)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # bound, and not listening
+        assert await ask("127.0.0.1", int(held.getsockname()[1]))
