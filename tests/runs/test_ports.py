@@ -26,9 +26,8 @@ async def serving(handler: Handler) -> AsyncIterator[int]:
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), contextlib.closing(writer):
             await handler(reader, writer)
-        writer.close()
 
     def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.ensure_future(serve(reader, writer)))
@@ -44,6 +43,7 @@ async def serving(handler: Handler) -> AsyncIterator[int]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await server.wait_closed()
 
 
 async def test_who_greets_answers() -> None:
