@@ -123,7 +123,7 @@ def _watch(argv: list[str | Path], limit_s: float) -> Seen:
             if not chunk:
                 break
             said += chunk
-            if not typed and b"guest: ready" in said:
+            if not typed and b"guest: ready\r\n" in said:
                 typed = True
                 process.stdin.write(b"hello\n")
                 process.stdin.flush()
