@@ -18,7 +18,7 @@ class Relay:
 
     Attributes:
         port: where it listens.
-        sent: bytes passed upwards so far, over all connections.
+        sent, received: bytes passed upwards and downwards so far, over all connections.
         cut: set once the connection has been cut or held.
         go: set it to let a held connection go on.
     """
@@ -29,7 +29,7 @@ class Relay:
         self._how = how
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.sent = 0
+        self.sent = self.received = 0
         self.cut = threading.Event()
         self.go = threading.Event()
         self._sockets: list[socket.socket] = []
@@ -70,6 +70,7 @@ class Relay:
                     return
                 sink.sendall(data)
                 self.sent += len(data) * up
+                self.received += len(data) * (not up)
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             for end in (source, sink):
