@@ -144,8 +144,8 @@ def _resolve(
 ) -> _Sources:
     if source is None:
         return _Sources(None)
-    suites = {Arch.parse(name): suite for name, suite in source.suites.items()}
-    archive = Archive(settings, arch=arch, suite=suites.get(arch, source.suite), areas=source.areas)
+    suite = source.suites.get(arch, source.suite)
+    archive = Archive(settings, arch=arch, suite=suite, areas=source.areas)
     return _Sources(
         archive,
         archive.resolve(source.packages, dependencies=False, reporter=reporter),

@@ -74,8 +74,8 @@ def _explain(said: str) -> FarmError:
         ),
         (
             (
-                "W: Skipping acquire of configured file 'nonfree/binary-arm64/Packages' as repository"
-                " 'http://x trixie InRelease' doesn't have the component 'nonfree'"
+                "W: Skipping acquire of configured file 'nonfree/binary-arm64/Packages' as"
+                " repository 'http://x trixie InRelease' doesn't have the component 'nonfree'"
             ),
             UserError,
             "no such suite or area",
