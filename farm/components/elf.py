@@ -9,14 +9,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from elftools.common.exceptions import ELFError
-from elftools.elf.dynamic import DynamicSegment
-from elftools.elf.elffile import ELFFile
-from elftools.elf.segments import InterpSegment
+from typing import TYPE_CHECKING
 
 from farm.core.errors import BuildError
 from farm.oci.tree import Entry, Kind, Slice
+
+if TYPE_CHECKING:
+    from elftools.elf.dynamic import DynamicSegment
 
 _MAGIC = b"\x7fELF"
 # Dynamic tags whose value is a string, and what pyelftools calls it.
@@ -46,6 +45,12 @@ def elf_needs(entry: Entry) -> Needs | None:
     """
     if entry.kind is not Kind.FILE or _head(entry) != _MAGIC:
         return None
+    # Loaded here: a build that finds everything in the store never needs it.
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.dynamic import DynamicSegment
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.segments import InterpSegment
+
     try:
         elf = ELFFile(io.BytesIO(entry.read()))
         if elf["e_type"] not in ("ET_EXEC", "ET_DYN"):
