@@ -52,7 +52,7 @@ def test_the_references_examples_load() -> None:
 
 @pytest.mark.parametrize("path", sorted(BOARDS.glob("*.yml")), ids=lambda path: path.stem)
 def test_a_board_is_called_as_its_file_and_is_in_the_reference(path: Path) -> None:
-    kind = Family if "\nfamily:" in path.read_text() else Board
+    kind: type[Board | Family] = Family if "\nfamily:" in path.read_text() else Board
     assert load(path, kind).name == path.stem
     assert f"`{path.stem}`" in REFERENCE
 
