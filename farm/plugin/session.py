@@ -89,6 +89,10 @@ class BoardSession:
 
     def __enter__(self) -> BoardSession:
         self._image, self.record = self.order.get_image(self._reporter)
+        self._stack.callback(self._orders.close)
+        self._stack.callback(self._answered.close)
+        self._stack.callback(self._ordered.close)
+        self._stack.callback(self._answers.close)
         try:
             self._portal = self._stack.enter_context(start_blocking_portal())
             self.console = BoardConsole(self._portal, lambda: self.boot)
