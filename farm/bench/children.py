@@ -19,6 +19,7 @@ from farm.core.run import STDOUT, spawn
 _log = logging.getLogger(__name__)
 _AGAIN_S = (0.2, 1.0, 5.0)
 _PATIENCE_S = 2.0
+_GREETING_S = 10.0
 _LAST_WORDS = 300
 
 
@@ -32,15 +33,16 @@ class Child:
     """
 
     def __init__(self, name: str, argv: Sequence[str], log: Path) -> None:
-        self._name = name
+        self.name = name
+        self.log = log
+        self.failures = 0
+        """How often it has ended by itself."""
         self._argv = tuple(argv)
-        self._log = log
 
     async def run(self) -> None:
         """Keep it running, until cancelled; then it and what it started are gone."""
-        failures = 0
         while True:
-            with self._log.open("ab") as log:
+            with self.log.open("ab") as log:
                 child = spawn(self._argv, stdout=log, stderr=STDOUT, die_with_parent=True)
             handle = os.pidfd_open(child.pid)
             try:
@@ -50,27 +52,30 @@ class Child:
                     await anyio.to_thread.run_sync(_end_all, child.pid)
                 os.close(handle)
                 child.wait()
-            _log.warning("%s ended (%s): %s", self._name, child.returncode, last_words(self._log))
-            await anyio.sleep(_AGAIN_S[min(failures, len(_AGAIN_S) - 1)])
-            failures += 1
+            _log.warning("%s ended (%s): %s", self.name, child.returncode, last_words(self.log))
+            pause_s = _AGAIN_S[min(self.failures, len(_AGAIN_S) - 1)]
+            self.failures += 1
+            await anyio.sleep(pause_s)
 
 
-async def wait_for_greeting(name: str, port: int, greeting: bytes, log: Path) -> None:
-    """Return when a server at a loopback port says its greeting.
+async def wait_for_greeting(child: Child, port: int, greeting: bytes) -> None:
+    """Return when a child that serves a loopback port says its greeting there.
 
     Raises:
-        BenchError: it does not, in 10 s.
+        BenchError: it ended, or says nothing in 10 s.
     """
-    with anyio.move_on_after(10):
-        while True:
+    with anyio.move_on_after(_GREETING_S):
+        while not child.failures:
             try:
-                async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-                    if (await stream.receive(len(greeting))).startswith(greeting):
-                        return
+                # Somebody else may be there, and silent.
+                with anyio.move_on_after(1):
+                    async with await anyio.connect_tcp("127.0.0.1", port) as stream:
+                        if (await stream.receive(len(greeting))).startswith(greeting):
+                            return
             except (OSError, anyio.EndOfStream, anyio.BrokenResourceError):
                 # It gives no sign when it begins to listen: ask again.
                 await anyio.sleep(0.02)
-    raise BenchError(f"{name}: does not answer at port {port}: {last_words(log)}")
+    raise BenchError(f"{child.name}: does not answer at port {port}: {last_words(child.log)}")
 
 
 def last_words(log: Path) -> str:

@@ -25,11 +25,11 @@ import anyio.abc
 from farm.bench.server import Agent, Hardware
 from farm.bench.settings import AgentSettings, read_settings
 from farm.core.deadline import Deadline
-from farm.core.errors import BenchError, FarmError
+from farm.core.errors import BenchError
 
 _log = logging.getLogger(__name__)
 _START_S = 30.0
-_OPEN_S = 20.0
+_OPEN_S = 10.0
 _LOG_BYTES = 2 << 20
 
 
@@ -46,6 +46,10 @@ class RealHardware:
 
     def tell_changes(self, changed: Callable[[str, str], None]) -> None:
         """None is seen here."""
+
+    def complaint(self) -> str:
+        """Nothing of this host's is run here."""
+        return ""
 
     async def switch_card(self, target: str, to: str) -> None:
         """Refused: a real mux has a command of its own."""
@@ -95,7 +99,8 @@ async def _serve(settings: AgentSettings, ready: Callable[[], None]) -> None:
                     _log.info("ends by %s", number.name)
                     tasks.cancel_scope.cancel()
                     break
-        except* FarmError as failures:
+        except ExceptionGroup as failures:
+            # What stopped it, without the nest of the tasks that it passed.
             raise _first(failures) from failures
 
 
@@ -109,7 +114,10 @@ async def _run(
             inner.start_soon(agent.serve, listening.set)
             await listening.wait()
             if settings.virtual is not None:
-                await agent.all_open(_OPEN_S)
+                try:
+                    await agent.all_open(_OPEN_S)
+                except ExceptionGroup as failures:
+                    raise BenchError(f"{_first(failures)}{hardware.complaint()}") from failures
             _log.info("%s: ready", settings.name)
             ready()
 
@@ -202,9 +210,8 @@ def _listen(told: int, deadline: Deadline) -> str:
     return words.decode(errors="replace")
 
 
-def _first(failures: BaseExceptionGroup[FarmError]) -> FarmError:
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
     error: BaseException = failures
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, FarmError)
     return error

@@ -146,7 +146,7 @@ def write_host_files(plan: VirtualHostPlan, ports: FreePorts) -> VirtualHostFile
         for name, (target, _) in plan.targets.items()
     }
     write_text(folder / "sshd_config", _sshd_config(folder, host_key, ssh_port), mode=0o600)
-    write_text(folder / "ser2net.yml", _ser2net(folder, serial), mode=0o600)
+    write_text(folder / "ser2net.yml", _ser2net(plan, serial), mode=0o600)
     settings = folder / "settings.json"
     wanted = _settings(plan, ssh_port, relay_port, serial, forwards)
     write_text(settings, json.dumps(wanted, indent=1) + "\n", mode=0o600)
@@ -186,7 +186,7 @@ def _target(
             state=f"/{name}/state",
             token=f"file:{plan.folder / 'relay.token'}",
         ),
-        console=Rfc2217Console(port=serial),
+        console=Rfc2217Console(address=ser2net_address(), port=serial),
         storage=MuxStorage(
             device=str(_card(plan.folder, name)),
             to_host=(*mux, "host"),
@@ -206,6 +206,7 @@ def _settings(
     forwards: dict[str, dict[int, int]],
 ) -> dict[str, Any]:
     folder = plan.folder
+    serial_address = ser2net_address()
     return {
         "format": FORMAT,
         "name": plan.name,
@@ -214,7 +215,7 @@ def _settings(
         "targets": {
             name: {
                 "board": target.board,
-                "console": f"rfc2217://127.0.0.1:{serial[name]}?ign_set_control",
+                "console": f"rfc2217://{_in_url(serial_address)}:{serial[name]}?ign_set_control",
                 "speed": 115200,
             }
             for name, (target, _) in plan.targets.items()
@@ -243,7 +244,7 @@ def _settings(
                 name: {
                     "board": board.model_dump(mode="json", by_alias=True),
                     "card": str(_card(folder, name)),
-                    "tty": str(_tty(folder, name)),
+                    "tty": str(_tty(plan, name)),
                     "forwards": forwards[name],
                 }
                 for name, (_, board) in plan.targets.items()
@@ -256,8 +257,9 @@ def _card(folder: Path, name: str) -> Path:
     return folder / "cards" / f"{name}.img"
 
 
-def _tty(folder: Path, name: str) -> Path:
-    return folder / "tty" / name
+def _tty(plan: VirtualHostPlan, name: str) -> Path:
+    # In the sockets' folder: ser2net takes no comma in a path.
+    return plan.socket.parent / f"tty-{name}"
 
 
 def _key(path: Path, comment: str) -> Path:
@@ -289,14 +291,32 @@ def _sshd_config(folder: Path, host_key: Path, port: int) -> str:
     )
 
 
-def _ser2net(folder: Path, serial: dict[str, int]) -> str:
+def _ser2net(plan: VirtualHostPlan, serial: dict[str, int]) -> str:
     return "%YAML 1.1\n---\n" + "".join(
         f"connection: &port{number}\n"
-        f"  accepter: telnet(rfc2217,mode=server),tcp,127.0.0.1,{port}\n"
-        f"  connector: serialdev,{_tty(folder, name)},115200n81,local\n"
+        f"  accepter: telnet(rfc2217,mode=server),tcp,{ser2net_address()},{port}\n"
+        f"  connector: serialdev,{_tty(plan, name)},115200n81,local\n"
         "  options:\n    max-connections: 4\n    kickolduser: false\n    mdns: false\n"
         for number, (name, port) in enumerate(serial.items())
     )
+
+
+def ser2net_address() -> str:
+    """Return the loopback's address that ser2net can listen at.
+
+    It looks addresses up so that those of a protocol are not found for which the machine has
+    nothing but the loopback: 127.0.0.1 on a machine in an IPv6-only network.
+    """
+    flags = socket.AI_ADDRCONFIG | socket.AI_PASSIVE
+    try:
+        socket.getaddrinfo("127.0.0.1", 1, type=socket.SOCK_STREAM, flags=flags)
+    except socket.gaierror:
+        return "::1"
+    return "127.0.0.1"
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
 
 
 def _account_is_locked() -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import socket
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -55,15 +56,19 @@ class HttpRelay:
         Raises:
             BenchError: the port is taken.
         """
+        # Not by name lookup: that finds no IPv4 where the loopback is all there is of it.
+        door = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            listener = await anyio.create_tcp_listener(
-                local_host="127.0.0.1", local_port=self._port
-            )
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(("127.0.0.1", self._port))
+            door.listen()
         except OSError as error:
+            door.close()
             raise BenchError(
                 f"relay: port {self._port}: {error.strerror or error}",
                 hint="bring the bench up again: it chooses free ports",
             ) from error
+        listener = await anyio.abc.SocketListener.from_socket(door)
         async with listener:
             task_status.started()
             await listener.serve(self._client)

@@ -54,6 +54,9 @@ class Hardware(Protocol):
     def tell_changes(self, changed: Callable[[str, str], None]) -> None:
         """Call `changed` with target and words whenever its power's state has changed."""
 
+    def complaint(self) -> str:
+        """What its programs said last, for a message about a failed start; "" where nothing."""
+
     async def switch_card(self, target: str, to: str) -> None:
         """Give its card to the "host" or the "board"."""
 

@@ -7,6 +7,7 @@ files alone: a killed agent, or a reboot, leaves nothing that the next command t
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import io
@@ -48,6 +49,7 @@ _START_S = 60.0
 _STOP_S = 15.0
 _ATTEMPTS = 3
 _HEAD = "# Written by `farm bench up`: the bench as it runs. `farm bench down` removes it.\n"
+_PROGRAMS = ("sshd", "ssh-keygen", "ser2net", "fdtput")
 _OURS = ("sshd", "ser2net", "setpriv", "qemu-system-")
 
 
@@ -135,6 +137,8 @@ def _boards(bench: Bench, path: Path, project: Project) -> dict[str, Board]:
             f"{path}: has no host of `kind: loopback`",
             hint="a bench of real hosts needs no `bench up`",
         )
+    for program in _PROGRAMS:
+        find_program(program)
     boards = {}
     for name, target in bench.targets.items():
         if isinstance(target, VirtualTarget):
@@ -265,9 +269,17 @@ def _stop(bench: Bench, folder: Path) -> bool:
         for left in tuple(_leftovers(folder / host)):
             ran = True
             end_process(left, patience_s=0)
-        (socket_dir(folder / host) / "agent.sock").unlink(missing_ok=True)
+        _remove_sockets(socket_dir(folder / host))
     (folder / "bench.yml").unlink(missing_ok=True)
     return ran
+
+
+def _remove_sockets(folder: Path) -> None:
+    # The agent's socket, and links to serial lines: a killed agent leaves them.
+    for left in folder.iterdir():
+        left.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _hosts_on_disk(bench: Bench, folder: Path) -> tuple[str, ...]:

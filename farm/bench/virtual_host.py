@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 from pydantic import ValidationError
 
-from farm.bench.children import Child, wait_for_greeting
+from farm.bench.children import Child, last_words, wait_for_greeting
 from farm.bench.errors import RefusedError
 from farm.bench.qemu_arguments import stand_in_of
 from farm.bench.relay import HttpRelay
@@ -97,14 +97,13 @@ class VirtualHost:
             relay = self._virtual["relay"]
             token = Path(relay["token_file"]).read_text().strip()
             await tasks.start(HttpRelay(self._slots, port=int(relay["port"]), token=token).serve)
-            for child in self._virtual["children"]:
-                log = self._settings.folder / f"{child['name']}.log"
+            for given in self._virtual["children"]:
+                log = self._settings.folder / f"{given['name']}.log"
                 log.unlink(missing_ok=True)
-                tasks.start_soon(Child(child["name"], child["argv"], log).run)
-                if greeting := child.get("greeting"):
-                    await wait_for_greeting(
-                        child["name"], int(child["port"]), greeting.encode(), log
-                    )
+                child = Child(given["name"], given["argv"], log)
+                tasks.start_soon(child.run)
+                if greeting := given.get("greeting"):
+                    await wait_for_greeting(child, int(given["port"]), greeting.encode())
             self._stack = stack.pop_all()
         return self
 
@@ -128,6 +127,10 @@ class VirtualHost:
         """Call `changed` with target and phase whenever a board's phase has changed."""
         for name, slot in self._slots.items():
             slot.board.phase_changed = functools.partial(_tell, changed, name, slot.board)
+
+    def complaint(self) -> str:
+        """What ser2net said last: without it no console opens."""
+        return f"; ser2net: {last_words(self._settings.folder / 'ser2net.log')}"
 
     async def switch_card(self, target: str, to: str) -> None:
         """Give a card to "host" or "board"."""

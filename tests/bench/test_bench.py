@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from farm.bench.client import BenchClient, LeasedTarget, open_bench
 from farm.bench.connect import ping
 from farm.bench.drivers import ConsoleChunk
 from farm.bench.errors import BusyError, LeaseLostError, RefusedError
+from farm.bench.host_files import FreePorts
 from farm.bench.process_table import own_processes, users_of_port
 from farm.bench.up import bench_state
 from farm.core.errors import BenchError, UserError
@@ -336,3 +338,85 @@ async def test_qemu_that_dies_at_start_reaches_the_client(bench_files: BenchFile
         assert "no-such-cpu" in await lease.power.state()
         await lease.power.off()
         assert await lease.power.state() == "off"
+
+
+async def test_two_benches_of_one_name_do_not_meet(
+    bench: BenchFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = bench.folder
+    async with open_bench(bench.bench, state=first) as client:
+        with monkeypatch.context() as other:
+            other.setenv("FARM_STATE", str(tmp_path / "other state, with a comma"))
+            try:
+                await anyio.to_thread.run_sync(bench.up)
+                async with leased(bench) as lease:
+                    await put_card(lease)
+                    chunks = lease.console.chunks()
+                    await lease.power.on()
+                    await said(chunks, HELLO)
+            finally:
+                await anyio.to_thread.run_sync(bench.down)
+            assert bench.processes() == []
+        async with client.lease(board="tiny", target=None, owner="x", reason="y") as lease:
+            assert await lease.power.state() == "off"
+    assert bench_state(bench.bench).word == "up"
+
+
+async def test_a_cancelled_run_gives_its_target_back(bench: BenchFiles) -> None:
+    async with opened(bench) as client:
+        with anyio.CancelScope() as scope:
+            async with client.lease(board=None, target="tiny-1", owner="a", reason="b") as lease:
+                await lease.power.on()
+                scope.cancel()
+                await anyio.sleep_forever()
+        async with client.lease(board=None, target="tiny-1", owner="c", reason="d") as lease:
+            await lease.power.off()
+    text = (bench.folder / "h1/consoles/tiny-1.log").read_text()
+    assert "= lease of a (b) ended\n" in text
+
+
+async def test_a_machine_in_an_ipv6_only_network_has_consoles_too(
+    bench_files: BenchFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        socket.getaddrinfo("::1", 1, flags=socket.AI_ADDRCONFIG)
+    except socket.gaierror:
+        pytest.skip("this machine has no IPv6")
+    monkeypatch.setattr("farm.bench.host_files.ser2net_address", lambda: "::1")
+    await anyio.to_thread.run_sync(bench_files.up)
+    async with leased(bench_files) as lease:
+        await lease.power.on()
+        await said(lease.console.chunks(), b"firmware stopped")
+
+
+async def test_a_port_that_somebody_takes_meanwhile_is_replaced(
+    bench_files: BenchFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The relay's port is taken between the look and the start: others are tried."""
+    taken: list[socket.socket] = []
+    take = FreePorts.take
+
+    def take_away(ports: FreePorts) -> int:
+        port = take(ports)
+        if not taken:
+            taken.append(socket.create_server(("127.0.0.1", port)))
+        return port
+
+    monkeypatch.setattr(FreePorts, "take", take_away)
+    try:
+        await anyio.to_thread.run_sync(bench_files.up)
+        assert taken
+        assert bench_state(bench_files.bench).word == "up"
+    finally:
+        for each in taken:
+            each.close()
+
+
+async def test_what_cannot_start_says_why_and_leaves_nothing(
+    bench_files: BenchFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("farm.bench.host_files._OPTIONS", "NoSuchOption {pam}{strict}\n")
+    with pytest.raises(BenchError, match=r"sshd: does not answer.*NoSuchOption"):
+        await anyio.to_thread.run_sync(bench_files.up)
+    assert bench_files.processes() == []
+    assert bench_state(bench_files.bench).word == "down"
