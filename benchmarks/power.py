@@ -104,7 +104,7 @@ def marker_segment() -> bytes:
 def _result(boots: list[Boot], marks: list[float]) -> Result:
     whole = Samples("power to complete, without network wait", _without_wait(boots))
     mark = Samples("power to the marker", tuple(marks))
-    containers = boots[0].containers
+    last, containers = boots[-1], boots[-1].containers
     return Result(
         "power to verdict",
         f"Guest seconds (10^9 instructions) of the reference assembly on {BOARD}, and of a program"
@@ -114,7 +114,7 @@ def _result(boots: list[Boot], marks: list[float]) -> Result:
         "",
         GOAL_RATIO + GOAL_A_CONTAINER * containers,
         (
-            f"{containers} containers started; network wait {boots[-1].network_wait_s:.2f} s",
+            f"{containers} containers started; network wait {last.network_wait_s:.2f} s",
             *(
                 f"{event.time_s:6.2f} s  {event.name} {_fields(event)}"
                 for event in boots[-1].events
