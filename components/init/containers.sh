@@ -22,7 +22,9 @@ find_network() {
 		for card in /sys/class/net/*; do
 			if [ -e "$card/device" ]; then
 				NETWORK=${card##*/}
-				tell_network
+				ADDRESS="$NETWORK "
+				encode "$NETWORK"
+				event network interface=$REPLY address=
 				return
 			fi
 		done

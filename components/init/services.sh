@@ -75,7 +75,7 @@ start_services() {
 # Begins to wait for service N to be up: N FOLDER
 begin() {
 	now
-	STATE=starting BEGAN=$NOW RUNS= LIMIT= AGAIN= PAUSE=5 RC=
+	STATE=starting BEGAN=$NOW RUNS= LIMIT= AGAIN= PAUSE=4 RC=
 	if [ -r "$2/health.s" ]; then
 		read -r LIMIT < "$2/health.s"
 		LIMIT=$((NOW + LIMIT * 100))
@@ -114,10 +114,10 @@ watch_services() {
 }
 
 watch_service() {
-	recall $1 NAME RUNS LIMIT AGAIN RC
+	recall $1 NAME RUNS LIMIT AGAIN PAUSE RC
 	if [ ! "$RUNS" ]; then
 		if [ -e "/run/crun/$NAME/status" ]; then
-			RUNS=$NOW AGAIN=$NOW
+			RUNS=$NOW AGAIN=$((NOW + PAUSE))
 			keep $1 RUNS AGAIN
 		fi
 	elif [ ! "$LIMIT" ]; then
@@ -202,7 +202,7 @@ service_ended() {
 
 tell_end() {
 	TOLD=yes
-	tell_network
+	case $ADDRESS in *\ ) tell_network ;; esac
 	if [ "$FAILED" ]; then
 		event failed stage=services $FAILED
 	else
