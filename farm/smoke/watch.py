@@ -31,6 +31,8 @@ from farm.smoke.verdict import (
 KEPT_LINES = 2000
 LAST_LINES = 20
 CAUSE_LINES = 30
+TRACE_LINES = 60
+"""Of a panic or oops: registers stand before the call trace."""
 MAX_WARNINGS = 20
 FIRMWARE_LINES = 3
 """So many of its lines on end, after the kernel's first, mean that the board was reset."""
@@ -330,7 +332,7 @@ class BootWatch:
         since = finding.since if finding.since is not None else number - CAUSE_LINES // 3
         until = self._number if finding.first else number + CAUSE_LINES // 3
         lines = [line.text for line in self._lines if since <= line.number <= until]
-        return tuple(lines[:CAUSE_LINES] if finding.first else lines[-CAUSE_LINES:])
+        return tuple(lines[:TRACE_LINES] if finding.first else lines[-CAUSE_LINES:])
 
     def _verdict(self, finding: Finding, cause: tuple[str, ...]) -> Verdict:
         last = [line.text for line in list(self._lines)[-LAST_LINES:]]
