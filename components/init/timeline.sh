@@ -41,7 +41,12 @@ event() {
 # Sets REPLY to VALUE as it may stand in a timeline's line.
 encode() {
 	case $1 in
-	*[!A-Za-z0-9._+:@,-]*) REPLY=$(printf %s "$1" | hexdump -v -e '1/1 "%%%02X"') ;;
+	*[!A-Za-z0-9._+:@,-]*)
+		REPLY=
+		for byte in $(printf %s "$1" | od -An -v -tx1 | tr a-f A-F); do
+			REPLY=$REPLY%$byte
+		done
+		;;
 	*) REPLY=$1 ;;
 	esac
 }

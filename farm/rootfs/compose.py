@@ -50,7 +50,7 @@ def compose(
         reporter: told of what has to be made.
 
     Raises:
-        UserError: two containers have one name, or something does not fit into an initramfs.
+        UserError: two containers of one list have one name, or something does not fit into an initramfs.
         BuildError: an image is damaged, or the store cannot be written.
     """
     _check_names(containers)
@@ -106,11 +106,11 @@ def _links(image: StoredImage, links: dict[str, str], store: Store) -> dict[str,
 
 
 def _check_names(containers: Sequence[Container]) -> None:
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for one in containers:
-        if one.name in seen:
+        if (one.kind, one.name) in seen:
             raise UserError(
                 f"{one.kind}: the name {one.name!r} stands twice",
-                hint="containers of one system are told apart by their names: choose another",
+                hint="containers of one list are told apart by their names: choose another",
             )
-        seen.add(one.name)
+        seen.add((one.kind, one.name))
