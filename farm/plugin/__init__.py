@@ -109,7 +109,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
     session = pyfuncitem.config.stash.get(_SESSION, None) if _uses_board(pyfuncitem) else None
     if session is not None:
         _check(pyfuncitem.config, session)
-    result = yield
+    try:
+        result = yield
+    except Exception as error:
+        if session is not None:
+            _check(pyfuncitem.config, session, error)
+        raise
     if session is not None:
         _check(pyfuncitem.config, session)
     return result
@@ -128,10 +133,11 @@ def _uses_board(item: pytest.Item) -> bool:
     return not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
-def _check(config: pytest.Config, session: BoardSession) -> None:
+def _check(config: pytest.Config, session: BoardSession, error: Exception | None = None) -> None:
+    """Fail with what is wrong with the board, if anything is; it explains `error`."""
     if (why := session.problem()) is not None:
         config.stash[_DEAD] = why.partition("\n")[0]
-        pytest.fail(why, pytrace=False)
+        raise pytest.fail.Exception(why, pytrace=False) from error
 
 
 def _reporter(config: pytest.Config, capture: Any) -> Any:  # noqa: ANN401

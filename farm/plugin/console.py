@@ -94,6 +94,8 @@ class BoardConsole:
             if (found := pattern.search(text)) is not None:
                 self._unread = text[found.end() :]
                 return found
+            if boot.vigil.problems:
+                raise CheckError(f"{boot.drivers.name}: {boot.vigil.problems[0]}")
             if boot.clock_s >= until_s:
                 lines = "".join(f"\n    | {line}" for line in text.splitlines()[-_SHOWN:])
                 raise CheckError(

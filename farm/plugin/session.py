@@ -232,7 +232,8 @@ class BoardSession:
             self.target = TARGET
             lacking = order.board.stand_in.missing if order.board.stand_in else ()
             expectation = expectation_for(record, order.board, missing=lacking)
-            async with virtual_drivers(self._image, order.board, expectation) as drivers:
+            scratch = self._folder.scratch
+            async with virtual_drivers(self._image, order.board, expectation, scratch) as drivers:
                 self._steps.name = "boot"
                 yield _Bed(drivers, expectation)
             return

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from farm.runs.result import RunResult
 LATEST = "LATEST"
 CONSOLE_LOG = "console.log"
 _UNFINISHED = ".unfinished-"
+_SCRATCH = "scratch"
+_KEPT_OF_SCRATCH = ("board/qemu.log",)
 
 
 def runs_dir() -> Path:
@@ -54,7 +57,7 @@ class RunFolder:
         moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         self.id = f"{moment}-{what}-{secrets.token_hex(2)}"
         self.path = self.root / self.id
-        self._work = self.root / f"{_UNFINISHED}{os.getpid()}-{self.id}"
+        self._work = self.root / f"{_UNFINISHED}{_host()}-{os.getpid()}-{self.id}"
 
     def __enter__(self) -> RunFolder:
         try:
@@ -75,6 +78,13 @@ class RunFolder:
         """Where the console is logged while the run goes."""
         return self._work / CONSOLE_LOG
 
+    @property
+    def scratch(self) -> Path:
+        """A folder for the time of the run, for a virtual board; its log of QEMU is kept."""
+        folder = self._work / _SCRATCH
+        folder.mkdir(exist_ok=True)
+        return folder
+
     def finish(self, result: RunResult) -> None:
         """Write everything about the run, and put the folder in its place."""
         verdict = result.verdict
@@ -89,6 +99,11 @@ class RunFolder:
         )
         if not self.console_log.exists():
             self.console_log.touch()
+        for name in _KEPT_OF_SCRATCH:
+            kept = self._work / _SCRATCH / name
+            if kept.exists() and (kept.stat().st_size or kept.name in verdict.next_step):
+                kept.rename(self._work / kept.name)
+        shutil.rmtree(self._work / _SCRATCH, ignore_errors=True)
         write_text(self._work / "junit.xml", junit_xml(result))
         write_text(self._work / "report.html", report_html(result, self.console_log))
         self._work.rename(self.path)
@@ -108,8 +123,15 @@ def _remove_left(root: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _host() -> str:
+    """This machine's name, without what separates the parts of a folder's name."""
+    return socket.gethostname().replace("-", "_").replace("/", "_")[:64]
+
+
 def _left(root: Path) -> Iterator[Path]:
+    # Another machine may share the folder: what runs there is not known here.
+    mine = f"{_UNFINISHED}{_host()}-"
     for folder in root.glob(f"{_UNFINISHED}*"):
-        pid = folder.name.removeprefix(_UNFINISHED).partition("-")[0]
-        if pid.isdecimal() and not Path("/proc", pid).exists():
+        pid = folder.name.removeprefix(mine).partition("-")[0]
+        if folder.name.startswith(mine) and pid.isdecimal() and not Path("/proc", pid).exists():
             yield folder

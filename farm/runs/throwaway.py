@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import os
 import socket
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from farm.smoke.verdict import Expectation
 from farm.spec.board import Board
 
 TARGET = "virtual"
+BOARD_FOLDER = "board"
 _FICLONE = 0x40049409  # include/uapi/linux/fs.h
 _CHUNK = 1 << 20
 
@@ -62,12 +63,15 @@ async def run_throwaway(
         with contextlib.closing(log):
             try:
                 async with (
-                    virtual_drivers(image, board, expectation) as drivers,
+                    virtual_drivers(image, board, expectation, folder.scratch) as drivers,
                     booting(drivers, expectation, log, reporter) as boot,
                 ):
                     verdict = await boot.verdict()
             except BenchError as error:
                 verdict = trouble(error, "boot")
+        # What is named there lies in the run's folder in the end.
+        hint = verdict.next_step.replace(str(folder.scratch / BOARD_FOLDER), str(folder.path))
+        verdict = dataclasses.replace(verdict, next_step=hint)
         result = RunResult(
             id=folder.id,
             folder=folder.path,
@@ -87,25 +91,24 @@ async def run_throwaway(
 
 @contextlib.asynccontextmanager
 async def virtual_drivers(
-    image: Path, board: Board, expectation: Expectation
+    image: Path, board: Board, expectation: Expectation, work: Path
 ) -> AsyncIterator[Drivers]:
-    """A virtual board with a copy of `image` as its card; nothing of it is left afterwards.
+    """A virtual board with a copy of `image` as its card, both in the folder `work`.
 
     Raises:
         UserError: the board has no stand-in, or the image cannot be read.
     """
     ports = _free_ports([port for _, port in expectation.ports])
-    with tempfile.TemporaryDirectory(prefix="farm-boot-") as work:
-        card = Path(work) / "card.img"
-        await anyio.to_thread.run_sync(_make_card, image, card, board)
-        async with VirtualBoard(board, card, Path(work) / "board", forwards=ports) as virtual:
-            networked = board.stand_in is not None and board.stand_in.network is not None
-            yield Drivers(
-                TARGET,
-                _VirtualPower(virtual),
-                virtual,
-                _VirtualNetwork(ports) if networked else None,
-            )
+    card = work / "card.img"
+    await anyio.to_thread.run_sync(_make_card, image, card, board)
+    async with VirtualBoard(board, card, work / BOARD_FOLDER, forwards=ports) as virtual:
+        networked = board.stand_in is not None and board.stand_in.network is not None
+        yield Drivers(
+            TARGET,
+            _VirtualPower(virtual),
+            virtual,
+            _VirtualNetwork(ports) if networked else None,
+        )
 
 
 @dataclass(frozen=True)

@@ -85,13 +85,25 @@ def test_nothing_is_left_of_a_run_that_was_stopped(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
-    gone = tmp_path / ".unfinished-999999999-x"
-    alive = tmp_path / f".unfinished-{os.getpid()}-x"
-    gone.mkdir()
-    alive.mkdir()
-    with RunFolder(tmp_path, "a"):
-        pass
-    assert list(tmp_path.iterdir()) == [alive]
+    with RunFolder(tmp_path, "b") as folder:
+        ours = folder.console_log.parent
+        gone = tmp_path / ours.name.replace(f"-{os.getpid()}-", "-999999999-")
+        elsewhere = tmp_path / ".unfinished-elsewhere-999999999-x"
+        gone.mkdir()
+        elsewhere.mkdir()
+        with RunFolder(tmp_path, "a"):
+            pass
+        assert set(tmp_path.iterdir()) == {ours, elsewhere}
+
+
+def test_of_a_virtual_board_the_log_of_qemu_is_kept(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, "a") as folder:
+        (folder.scratch / "board").mkdir()
+        (folder.scratch / "board" / "qemu.log").write_text("no such device")
+        (folder.scratch / "card.img").touch()
+        folder.finish(result_of(passed(), folder.path))
+    assert (folder.path / "qemu.log").read_text() == "no such device"
+    assert not (folder.path / "scratch").exists()
 
 
 def test_latest_is_the_last_one(tmp_path: Path) -> None:

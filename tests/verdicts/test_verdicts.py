@@ -184,6 +184,7 @@ def test_emulator_that_dies_is_not_held_against_the_image(lab: Lab) -> None:
     result = anyio.run(boot)
     verdict = told(result, Outcome.INFRASTRUCTURE, ExitCode.BENCH)
     assert "QEMU" in verdict.summary
+    assert str(result.folder) in verdict.next_step
     assert "<error" in (result.folder / "junit.xml").read_text()
 
 
