@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from farm.smoke.lines import Line
 from farm.smoke.verdict import Outcome
 
 GRACE_S = 1.0
@@ -42,3 +43,33 @@ class Finding:
 # An oops kills a service, a panic follows an oops and ends in a reboot: each time the
 # earlier link of the chain is the cause that a person wants to see.
 _WEIGHTS = {Outcome.PANIC: 4, Outcome.OOPS: 3, Outcome.FIRMWARE: 2}
+
+
+def panic(line: Line, before: int) -> Finding:
+    """The finding for a panic's first line; `before` lines are shown where init ended."""
+    said = line.text[line.text.find("Kernel panic") :]
+    since = line.number
+    if "Unable to mount root" in said or "No working init" in said:
+        advice = (
+            "the kernel found no initramfs with an init in it: is it on the card, whole, and "
+            "named in config.txt or extlinux.conf? `farm card inspect` tells"
+        )
+    elif "Attempted to kill init" in said:
+        advice = "init itself ended: read what it wrote before the panic"
+        since = max(1, line.number - before)
+    else:
+        advice = "read the call trace: its first function outside of panic() is the place"
+    return Finding(Outcome.PANIC, said, advice, since=since, first=True, grace_s=2.0)
+
+
+def oops(line: Line) -> Finding:
+    """The finding for an oops' first line."""
+    return Finding(
+        Outcome.OOPS,
+        f"the kernel stumbled: {line.text.split('] ', 1)[-1].strip()}",
+        "read the call trace: the kernel goes on, but what it does is no longer sure; a module "
+        "of the image or the kernel itself is at fault",
+        since=line.number,
+        first=True,
+        grace_s=4.0,
+    )

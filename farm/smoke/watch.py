@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from farm.firmware import console as firmware
-from farm.smoke.finding import Finding
+from farm.smoke.finding import Finding, oops, panic
 from farm.smoke.kernel import KernelReader, Sign, begins_kernel, stamped
 from farm.smoke.limits import overdue
 from farm.smoke.lines import Line, LineReader, harmless
@@ -255,11 +255,11 @@ class BootWatch:
                 if self.progress.boot is not None or self.banners > 2:
                     self._found(self._again("the kernel began anew"))
             case Sign.PANIC:
-                self._found(_panic(line))
+                self._found(panic(line, CAUSE_LINES // 3))
             case Sign.PANIC_END:
                 self._close(Outcome.PANIC)
             case Sign.OOPS:
-                self._found(_oops(line))
+                self._found(oops(line))
             case Sign.WARNING:
                 self._warn(text)
             case Sign.RESTART:
@@ -373,31 +373,3 @@ class BootWatch:
             yield f"{foreign} timeline lines of another boot, or sent a second time: not believed"
         for first, last in self.progress.lost[:MAX_WARNINGS]:
             yield f"timeline lines {first} to {last} never arrived"
-
-
-def _panic(line: Line) -> Finding:
-    said = line.text[line.text.find("Kernel panic") :]
-    since = line.number
-    if "Unable to mount root" in said or "No working init" in said:
-        advice = (
-            "the kernel found no initramfs with an init in it: is it on the card, whole, and "
-            "named in config.txt or extlinux.conf? `farm card inspect` tells"
-        )
-    elif "Attempted to kill init" in said:
-        advice = "init itself ended: read what it wrote before the panic"
-        since = max(1, line.number - CAUSE_LINES // 3)
-    else:
-        advice = "read the call trace: its first function outside of panic() is the place"
-    return Finding(Outcome.PANIC, said, advice, since=since, first=True, grace_s=2.0)
-
-
-def _oops(line: Line) -> Finding:
-    return Finding(
-        Outcome.OOPS,
-        f"the kernel stumbled: {line.text.split('] ', 1)[-1].strip()}",
-        "read the call trace: the kernel goes on, but what it does is no longer sure; a module "
-        "of the image or the kernel itself is at fault",
-        since=line.number,
-        first=True,
-        grace_s=4.0,
-    )
