@@ -39,11 +39,12 @@ class Farm:
 
     folder: Path
     state: Path
+    program: Path = FARM
 
     def __call__(self, *words: str | Path, env: Mapping[str, str] | None = None) -> Said:
         """Run a command to its end."""
         done = run(
-            [FARM, *words],
+            [self.program, *words],
             cwd=self.folder,
             env={**self.environment(), **(env or {})},
             timeout_s=PATIENCE_S,
@@ -54,7 +55,7 @@ class Farm:
     def start(self, *words: str | Path) -> Process:
         """Start a command that goes on; it has pipes, and is a session of its own."""
         return spawn(
-            [FARM, *words],
+            [self.program, *words],
             cwd=self.folder,
             env=self.environment(),
             stdin=PIPE,
