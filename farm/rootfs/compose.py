@@ -50,7 +50,8 @@ def compose(
         reporter: told of what has to be made.
 
     Raises:
-        UserError: two containers of one list have one name, or something does not fit into an initramfs.
+        UserError: two containers of one list have one name, or something does not fit into an
+            initramfs.
         BuildError: an image is damaged, or the store cannot be written.
     """
     _check_names(containers)

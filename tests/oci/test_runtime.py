@@ -30,8 +30,8 @@ _IMAGE = StoredImage(
 )
 
 
-def _config(**keys: Any) -> dict[str, Any]:
-    config = ContainerConfig.model_validate({k.replace("__", "."): v for k, v in keys.items()})
+def _config(**keys: object) -> dict[str, Any]:
+    config = ContainerConfig.model_validate(keys)
     return runtime_config("web", _IMAGE, config)
 
 
@@ -194,7 +194,7 @@ def test_the_rest() -> None:
         ({"command": []}, "nothing to run"),
     ],
 )
-def test_what_means_nothing_is_told_with_name_and_key(keys: dict[str, Any], word: str) -> None:
+def test_what_means_nothing_is_told_with_name_and_key(keys: dict[str, object], word: str) -> None:
     with pytest.raises(UserError) as caught:
         _config(**keys)
     assert caught.value.message.startswith("web: ")

@@ -73,10 +73,10 @@ def test_runtime_is_prepared_mounts_first(image: StoredImage) -> None:
     runtime = {"mkdir": ["/run/a b", "var/c"], "mounts": [overlay]}
     one = container(image, runtime=runtime)
     files = f"/{one.files}"
+    options = "lowerdir=/etc,upperdir=/run/up,workdir=/run/work"
     assert texts(bundle_tree([one]))[f"{one.bundle}/prepare"].splitlines() == [
         f"mkdir -p -- {files}/etc /run/up /run/work",
-        "mount -t overlay -o lowerdir=/etc,upperdir=/run/up,workdir=/run/work --"
-        f" overlay {files}/etc",
+        f"mount -t overlay -o {options} -- overlay {files}/etc",
         "mkdir -p -- '/run/a b'",
         f"mkdir -p -- {files}/var/c",
     ]
