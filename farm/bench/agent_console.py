@@ -46,6 +46,7 @@ class AgentConsole:
         self._power = power
         self._log = ConsoleLog(log)
         self._log_failed = False
+        self._over = False
         self._watchers: list[ClientChannel] = []
         self.port = ConsolePort(
             name, settings.console, settings.speed, heard=self._heard, changed=self._changed
@@ -59,6 +60,8 @@ class AgentConsole:
                 tasks.start_soon(self._tick)
         finally:
             self._keep(self._log.close)
+            # Boards are switched off after their consoles have ended: nobody is told any more.
+            self._over = True
 
     def watch(self, channel: ClientChannel) -> None:
         """Tell a client what the console says from now on."""
@@ -120,6 +123,8 @@ class AgentConsole:
         channel.say(event)
 
     def _keep(self, write: Callable[[], None]) -> None:
+        if self._over:
+            return
         # A full disk must not silence the console itself.
         try:
             write()

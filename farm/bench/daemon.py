@@ -25,7 +25,7 @@ import anyio.abc
 from farm.bench.server import Agent, Hardware
 from farm.bench.settings import AgentSettings, read_settings
 from farm.core.deadline import Deadline
-from farm.core.errors import BenchError
+from farm.core.errors import BenchError, FarmError
 
 _log = logging.getLogger(__name__)
 _START_S = 30.0
@@ -188,7 +188,10 @@ def _serve_and_tell(settings_file: Path, tell: int) -> int:
     try:
         serve(settings_file, ready=ready)
     except BaseException as error:
-        _log.exception("the agent ends")
+        if isinstance(error, FarmError):
+            _log.error("the agent ends: %s", error)
+        else:
+            _log.exception("the agent ends")
         if not told:
             say(str(error) or type(error).__name__)
         return 1

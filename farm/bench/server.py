@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
@@ -62,12 +63,24 @@ class Hardware(Protocol):
 
 
 class Agent:
-    """Serves clients until cancelled."""
+    """Serves clients until cancelled.
 
-    def __init__(self, settings: AgentSettings, hardware: Hardware) -> None:
+    Args:
+        settings: its folder, socket and targets.
+        hardware: what it runs of its targets itself.
+        clock: monotonic seconds, for the leases' heartbeats.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        hardware: Hardware,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._hardware = hardware
-        self._leases = LeaseTable()
+        self._leases = LeaseTable(clock=clock)
         self._notes = settings.folder / "notes"
         self._clients = 0
         self._consoles = {

@@ -269,13 +269,14 @@ def _stop(bench: Bench, folder: Path) -> bool:
         for left in tuple(_leftovers(folder / host)):
             ran = True
             end_process(left, patience_s=0)
-        _remove_sockets(socket_dir(folder / host))
+        for place in (folder / host, *(folder / host / "work").glob("*")):
+            _remove_sockets(socket_dir(place))
     (folder / "bench.yml").unlink(missing_ok=True)
     return ran
 
 
 def _remove_sockets(folder: Path) -> None:
-    # The agent's socket, and links to serial lines: a killed agent leaves them.
+    # Those of the agent and of each board's QEMU, and links to serial lines.
     for left in folder.iterdir():
         left.unlink(missing_ok=True)
     with contextlib.suppress(OSError):

@@ -101,11 +101,13 @@ class VirtualBoard:
         trace: TracebackType | None,
     ) -> None:
         assert self._tasks is not None
-        with anyio.CancelScope(shield=True):
-            await self.power_off()
-        self._tasks.cancel_scope.cancel()
-        # Without the block's own error, which the task group would wrap.
-        await self._stack.__aexit__(None, None, None)
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.power_off()
+        finally:
+            self._tasks.cancel_scope.cancel()
+            # Without the block's own error, which the task group would wrap.
+            await self._stack.__aexit__(None, None, None)
 
     async def power_on(self) -> None:
         """Switch on; does nothing to a board that is on. What follows is on the console."""

@@ -71,6 +71,10 @@ def bench_files(tmp_path: Path) -> Iterator[BenchFiles]:
     yield files
     files.down()
     assert files.processes() == []
+    log = files.folder / "h1/agent.log"
+    if log.exists():
+        # Whatever the test did to it, the agent made no mistake of its own.
+        assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture

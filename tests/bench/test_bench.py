@@ -385,8 +385,9 @@ async def test_a_machine_in_an_ipv6_only_network_has_consoles_too(
     monkeypatch.setattr("farm.bench.host_files.ser2net_address", lambda: "::1")
     await anyio.to_thread.run_sync(bench_files.up)
     async with leased(bench_files) as lease:
+        chunks = lease.console.chunks()
         await lease.power.on()
-        await said(lease.console.chunks(), b"firmware stopped")
+        await said(chunks, b"firmware stopped")
 
 
 async def test_a_port_that_somebody_takes_meanwhile_is_replaced(
@@ -420,3 +421,31 @@ async def test_what_cannot_start_says_why_and_leaves_nothing(
         await anyio.to_thread.run_sync(bench_files.up)
     assert bench_files.processes() == []
     assert bench_state(bench_files.bench).word == "down"
+
+
+@pytest.mark.parametrize("program", ["ser2net", "sshd"])
+async def test_a_program_of_the_host_that_dies_is_started_again(
+    bench: BenchFiles, program: str
+) -> None:
+    def pids() -> list[int]:
+        place = str(bench.folder)
+        return [
+            each.pid
+            for each in own_processes()
+            if each.command == program and any(place in word for word in each.argv)
+        ]
+
+    (old,) = pids()
+    os.kill(old, signal.SIGKILL)
+    with anyio.fail_after(60):
+        while True:
+            # The agent tells nobody that it has started one again: ask until all is well.
+            with contextlib.suppress(BenchError):
+                async with leased(bench) as lease:
+                    chunks = lease.console.chunks()
+                    await lease.power.on()
+                    await said(chunks, b"firmware stopped")
+                    await lease.power.off()
+                if pids() not in ([], [old]):
+                    break
+            await anyio.sleep(0.05)
