@@ -13,6 +13,7 @@ import typer
 from farm.cli.building import build_image
 from farm.cli.options import (
     BenchFile,
+    BoardName,
     Json,
     Mirror,
     Out,
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
 What = Annotated[
     Path, typer.Argument(help="An assembly (built first), or a card image.", show_default=False)
 ]
-Board = Annotated[str, typer.Option("--board", "-b", help="Kind of board.", show_default=False)]
 Results = Annotated[Path | None, typer.Option("--results", help="Folder for the run's results.")]
 
 
 def flash(
     what: What,
-    board: Board,
+    board: BoardName,
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="This target; else any free one.")
     ] = None,
@@ -73,7 +73,7 @@ def flash(
 
 def boot(
     what: What,
-    board: Board,
+    board: BoardName,
     out: Out = Path("out"),
     results: Results = None,
     mirror: Mirror = None,
@@ -88,12 +88,12 @@ def boot(
     from farm.core.errors import UserError
     from farm.runs.expect import expectation_for
     from farm.runs.throwaway import run_throwaway
-    from farm.spec.board import Board as BoardModel
+    from farm.spec.board import Board
     from farm.spec.project import Project
 
     reporter = get_reporter()
     found = Project.find().board(board)
-    if not isinstance(found, BoardModel):
+    if not isinstance(found, Board):
         raise UserError(
             f"board {board!r} is a family", hint=f"boot one of {', '.join(found.family)}"
         )

@@ -15,9 +15,24 @@ if TYPE_CHECKING:
     from farm.debian import ArchiveSettings
     from farm.spec.project import Project
 
+
+def _boards(incomplete: str) -> list[str]:
+    """The boards that a shell may complete to."""
+    from farm.spec.project import Project
+
+    return [name for name in Project.find().boards() if name.startswith(incomplete)]
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 BoardName = Annotated[
-    str, typer.Option("--board", "-b", help="Kind of board, as in boards/NAME.yml.")
+    str,
+    typer.Option(
+        "--board",
+        "-b",
+        help="Kind of board, as in boards/NAME.yml.",
+        autocompletion=_boards,
+        show_default=False,
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for images.")]
 Mirror = Annotated[
