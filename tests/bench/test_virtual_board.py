@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from farm.bench.drivers import ConsoleChunk
 from farm.bench.process_table import own_processes
 from farm.bench.virtual import VirtualBoard
 from farm.core.errors import BenchError, UserError
+from farm.core.run import spawn
 
 from .guest import HELLO, tiny_board, write_guest_card
 
@@ -169,3 +172,27 @@ async def test_a_board_without_a_stand_in_is_refused(tmp_path: Path) -> None:
     real = tiny_board().model_copy(update={"stand_in": None})
     with pytest.raises(UserError, match="no QEMU stand-in"):
         VirtualBoard(real, tmp_path / "card", tmp_path, forwards={})
+
+
+async def test_the_clock_of_a_starved_board_falls_behind(board: VirtualBoard) -> None:
+    """Three busy programs share QEMU's processor: limits must not pass early."""
+    chunks = board.chunks()
+    await board.power_on()
+    await said(chunks, HELLO)
+    (qemu,) = qemus(board.card.parent)
+    if not Path(f"/proc/{qemu}/schedstat").read_text().split()[1:2]:
+        pytest.skip("this kernel does not count waiting")
+    one = {min(os.sched_getaffinity(0))}
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            hog = stack.enter_context(spawn([sys.executable, "-c", "while True: pass"]))
+            stack.callback(hog.kill)
+            os.sched_setaffinity(hog.pid, one)
+        for thread in Path(f"/proc/{qemu}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), one)
+        begin_s, begin_wall_s = board.clock_s, time.monotonic()
+        # Until the guest, which never idles, has waited for two seconds.
+        with anyio.fail_after(120):
+            while (lag := time.monotonic() - begin_wall_s - (board.clock_s - begin_s)) < 2:
+                await anext(chunks)
+        assert lag >= 2
