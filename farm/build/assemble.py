@@ -16,7 +16,7 @@ from farm.core.progress import Reporter
 from farm.debian import ArchiveSettings
 from farm.image.boot_files import boot_files
 from farm.image.card import CardFile, write_card
-from farm.kernels import PreparedKernel, device_tree, module_tree, prepare_kernel
+from farm.kernels import device_tree, module_tree, prepare_kernel
 from farm.oci.files import file_entries
 from farm.oci.store import Store
 from farm.oci.tree import Tree, make_tree
@@ -24,7 +24,7 @@ from farm.rootfs import BootFacts, Container, Segment, compose
 from farm.spec.assembly import Assembly
 from farm.spec.board import Board, PiFirmware
 from farm.spec.load import load
-from farm.spec.project import Project
+from farm.spec.project import FoundKernel, Project
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ def build(
     members = project.members(board)
     arch = members[0].arch
     sources = Sources(project, store, settings, reporter)
-    kernel = _kernel(assembly, arch, sources, assembly_file)
+    found = _kernel(assembly, project, assembly_file)
+    kernel = prepare_kernel(found, arch, store, settings, reporter)
     resolved = resolve(assembly, arch, sources, where=str(assembly_file))
     segments = compose(
         init=resolved.init,
@@ -87,7 +88,7 @@ def build(
         },
         segments=[store.blob_path(segment.blob.digest) for segment in segments],
         firmware=_firmware(members, arch, sources),
-        cmdline=assembly.kernel.cmdline,
+        cmdline=f"{found.definition.cmdline} {assembly.kernel.cmdline}",
     )
     name = assembly_file.stem
     image = out / f"{name}-{board.name}.img"
@@ -114,17 +115,14 @@ def build(
     return Built(image, record)
 
 
-def _kernel(
-    assembly: Assembly, arch: Arch, sources: Sources, assembly_file: Path
-) -> PreparedKernel:
+def _kernel(assembly: Assembly, project: Project, assembly_file: Path) -> FoundKernel:
     ref = assembly.kernel.image
     if not ref.startswith(BUILT_HERE):
         raise UserError(
             f"{assembly_file}: kernel.image: {ref!r}: expected {BUILT_HERE}NAME",
-            hint=f"kernels that can be built: {', '.join(sources.project.kernels())}",
+            hint=f"kernels that can be built: {', '.join(project.kernels())}",
         )
-    found = sources.project.kernel(ref.removeprefix(BUILT_HERE))
-    return prepare_kernel(found, arch, sources.store, sources.settings, sources.reporter)
+    return project.kernel(ref)
 
 
 def _modules(members: Sequence[Board], resolved: Resolved) -> tuple[str, ...]:
@@ -145,7 +143,13 @@ def _firmware(members: Sequence[Board], arch: Arch, sources: Sources) -> Tree:
 
 def _records(containers: Sequence[Container], kind: str) -> tuple[ContainerRecord, ...]:
     return tuple(
-        ContainerRecord(name=one.name, image=one.image.ref, needs=one.needs, ports=one.ports)
+        ContainerRecord(
+            name=one.name,
+            image=one.image.ref,
+            needs=one.needs,
+            ports=one.ports,
+            health_s=one.health.timeout_s if one.health else 0,
+        )
         for one in containers
         if one.kind == kind
     )

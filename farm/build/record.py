@@ -17,13 +17,15 @@ from farm.spec.model import Model
 class ContainerRecord(Model):
     """A container that the image starts.
 
-    `ports` are TCP ports that it serves; `needs` is what a board must have to exercise it.
+    `ports` are TCP ports that it serves; `needs` is what a board must have to exercise it;
+    `health_s` is how long its health command has, in guest seconds, 0 where it has none.
     """
 
     name: str
     image: str
     needs: tuple[Need, ...] = ()
     ports: tuple[int, ...] = ()
+    health_s: float = 0
 
 
 class PartRecord(Model):

@@ -56,6 +56,9 @@ class Channel:
             BenchError: the program has ended, or the connection was cut.
         """
         try:
+            # The exit code comes before the channel's end: what is sent between is lost.
+            if self._channel.exit_status_ready():
+                raise EOFError
             self._channel.sendall(data)
         except Exception as error:
             if self._channel.get_transport().is_active():

@@ -25,11 +25,14 @@ def expectation_for(
             timeline says is believed.
         board: the board that boots it.
         missing: what the target lacks although its board has it, e.g. a stand-in's `missing`.
-        limits: else the usual ones, with room for the board's network wait.
+        limits: else the usual ones, with room for the board's network wait and the longest
+            health command.
     """
     if limits is None:
         usual = Limits()
-        limits = dataclasses.replace(usual, step_s=usual.step_s + 2 * board.network_wait_s)
+        health_s = max((one.health_s for one in record.services), default=0) if record else 0
+        step_s = usual.step_s + 2 * board.network_wait_s + health_s
+        limits = dataclasses.replace(usual, step_s=step_s)
     if record is None:
         return Expectation(board.firmware.kind, missing=tuple(missing), limits=limits)
     return Expectation(

@@ -33,6 +33,9 @@ class Kernel(Model):
     name: Name = Field(description="as its file is called")
     summary: str = Field(description="what it is, in one line")
     debian: DebianKernel = Field(description="which of Debian's kernels it is")
+    cmdline: str = Field(
+        "", description="what this kernel wants on its command line, on every board"
+    )
     strip_module_signatures: bool = Field(
         False,
         description="modules load several times faster; taints the kernel, no lockdown with it",

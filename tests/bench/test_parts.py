@@ -28,7 +28,7 @@ from farm.bench.stream import ConsoleStream
 from farm.bench.target_clock import TargetClock
 from farm.bench.virtual_card import VirtualCard
 from farm.core.errors import BenchError, UserError
-from farm.core.run import run, spawn
+from farm.core.run import PIPE, run, spawn
 
 from .guest import tiny_board
 
@@ -199,11 +199,15 @@ def test_qemu_gets_what_the_board_says(tmp_path: Path) -> None:
 
 
 def test_only_the_process_that_is_meant_is_ended() -> None:
-    child = spawn(["sleep", "60"])
+    child = spawn(["cat", "-"], stdin=PIPE, stdout=PIPE)
     with child:
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"\n"  # it has become cat
         found = process(child.pid)
         assert found is not None
-        assert (found.command, found.argv[-1], found.parent) == ("sleep", "60", os.getpid())
+        assert (found.command, found.argv[-1], found.parent) == ("cat", "-", os.getpid())
         other = type(found)(**{**vars(found), "started": found.started + 1})
         assert end_process(other, patience_s=1) is False
         assert child.poll() is None
