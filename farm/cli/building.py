@@ -14,6 +14,7 @@ from farm.cli.options import (
     Mirror,
     Out,
     Suite,
+    Update,
     archive_settings,
     find_assembly,
     get_reporter,
@@ -32,10 +33,11 @@ def build(
     out: Out = Path("out"),
     mirror: Mirror = None,
     suite: Suite = None,
+    update: Update = False,
     json: Json = False,
 ) -> None:
     """Build an assembly for a board: an SD image, the same bytes on every machine."""
-    built = build_image(assembly, board, out, mirror, suite, get_reporter())
+    built = build_image(assembly, board, out, mirror, suite, update, get_reporter())
     if json:
         print(built.record.model_dump_json(indent=2))
     else:
@@ -49,6 +51,7 @@ def build_image(
     out: Path,
     mirror: str | None,
     suite: str | None,
+    update: bool,
     reporter: Reporter,
 ) -> Built:
     """Build from what was typed; shared by the commands that build before they go on."""
@@ -63,7 +66,7 @@ def build_image(
         board,
         out=out,
         store=Store(),
-        settings=archive_settings(mirror, suite),
+        settings=archive_settings(mirror, suite, update),
         reporter=reporter,
     )
 

@@ -18,6 +18,7 @@ from farm.cli.options import (
     Mirror,
     Out,
     Suite,
+    Update,
     get_reporter,
     print_json,
 )
@@ -47,6 +48,7 @@ def flash(
     results: Results = None,
     mirror: Mirror = None,
     suite: Suite = None,
+    update: Update = False,
     json: Json = False,
 ) -> None:
     """Put an image on a board of the bench, boot it, and say whether it passed."""
@@ -57,7 +59,7 @@ def flash(
     from farm.runs.flashing import FlashOrder, flash_on_bench
 
     reporter = get_reporter()
-    image = _image(what, board, out, mirror, suite, reporter)
+    image = _image(what, board, out, mirror, suite, update, reporter)
     order = FlashOrder(
         image=image.path,
         record=image.record,
@@ -78,6 +80,7 @@ def boot(
     results: Results = None,
     mirror: Mirror = None,
     suite: Suite = None,
+    update: Update = False,
     json: Json = False,
 ) -> None:
     """Boot an image as the card of a throw-away virtual board: no bench, lease or SSH."""
@@ -97,7 +100,7 @@ def boot(
         raise UserError(
             f"board {board!r} is a family", hint=f"boot one of {', '.join(found.family)}"
         )
-    image = _image(what, board, out, mirror, suite, reporter)
+    image = _image(what, board, out, mirror, suite, update, reporter)
     missing = found.stand_in.missing if found.stand_in else ()
     result = anyio.run(
         partial(
@@ -126,13 +129,14 @@ def _image(
     out: Path,
     mirror: str | None,
     suite: str | None,
+    update: bool,
     reporter: Reporter,
 ) -> _Image:
     """The image that was named, with its record where it has one; or the assembly's, built."""
     from farm.build.record import read_record, record_path
 
     if what.suffix in (".yml", ".yaml") or not what.is_file():
-        built = build_image(what, board, out, mirror, suite, reporter)
+        built = build_image(what, board, out, mirror, suite, update, reporter)
         return _Image(built.image, built.record)
     return _Image(what, read_record(what) if record_path(what).exists() else None)
 

@@ -41,18 +41,21 @@ Mirror = Annotated[
 Suite = Annotated[
     str | None, typer.Option("--suite", help="Debian suite; components may name their own.")
 ]
+Update = Annotated[
+    bool, typer.Option("--update", help="Fetch Debian's package indexes anew first.")
+]
 BenchFile = Annotated[
     Path | None, typer.Option("--bench", help="bench.yml; else the project's, else a virtual one.")
 ]
 
 
-def archive_settings(mirror: str | None, suite: str | None) -> ArchiveSettings:
+def archive_settings(mirror: str | None, suite: str | None, update: bool) -> ArchiveSettings:
     """The Debian archive that the options, or else the environment, name."""
     from dataclasses import replace
 
     from farm.debian import ArchiveSettings
 
-    settings = ArchiveSettings.from_environment()
+    settings = replace(ArchiveSettings.from_environment(), update=update)
     if mirror:
         settings = replace(settings, mirror=mirror)
     return replace(settings, suite=suite) if suite else settings

@@ -41,6 +41,8 @@ _AREA = re.compile(r"[a-z0-9-]+")
 _URI_LINE = re.compile(r"'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha>[0-9a-f]{64})")
 _APT_TIMEOUT_S = 600
 _LOOK_EVERY_S = 0.2
+# Roots whose index this process has fetched: once is enough for all packages of a build.
+_UPDATED: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Archive:
         self.arch = arch
         self.areas = tuple(dict.fromkeys(areas)) or ("main",)
         self._mirror = settings.mirror
+        self._update = settings.update
         check_suite(self.suite)
         if self._mirror is not None:
             check_mirror(self._mirror)
@@ -127,7 +130,9 @@ class Archive:
         for name in names:
             if not _NAME.fullmatch(name):
                 raise UserError(f"{name!r}: not a package's name")
-        index = self._index() or self._refresh(reporter, again=False)
+        index = None if self._wants_update() else self._index()
+        if index is None:
+            index = self._refresh(reporter, again=self._wants_update())
         question = json.dumps([_FORMAT, index, sorted(set(names)), dependencies])
         place = self._root / "answers" / f"{hashlib.sha256(question.encode()).hexdigest()}.json"
         if (known := _read_answer(place)) is not None:
@@ -207,7 +212,11 @@ class Archive:
             digests = "".join(sha256_file(path) for path in releases)
             index = hashlib.sha256(digests.encode()).hexdigest()
             write_text(self._root / "index", index)
+            _UPDATED.add(self._root)
             return index
+
+    def _wants_update(self) -> bool:
+        return self._update and self._root not in _UPDATED
 
     def _place(self, package: Package) -> Path:
         return self._cache / "pool" / package.sha256 / package.file

@@ -24,10 +24,13 @@ class ArchiveSettings:
         mirror: root of a mirror of Debian, with `dists/` and `pool/` below it; None means the one
             that this machine's apt uses.
         suite: the suite that components are taken from where they name none.
+        update: whether the archive's index is fetched anew, once in a process; else the one that
+            is in the cache answers for ever, so that the same build gives the same bytes.
     """
 
     mirror: str | None = None
     suite: str = DEFAULT_SUITE
+    update: bool = False
 
     @classmethod
     def from_environment(cls) -> ArchiveSettings:

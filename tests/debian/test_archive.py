@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import http.server
+import io
 import socket
 import threading
 from collections.abc import Iterator
@@ -170,3 +171,17 @@ def test_the_machines_own_mirror_is_found() -> None:
     assert mirror.startswith(("http://", "https://", "file://"))
     assert not mirror.endswith("/")
     assert "security" not in mirror
+
+
+@pytest.mark.network
+def test_an_update_fetches_the_index_once_in_a_process(tmp_path: Path) -> None:
+    told = io.StringIO()
+    reporter = LineReporter(told)
+    fresh = dataclasses.replace(ArchiveSettings.from_environment(), update=True)
+    for _ in range(2):
+        one = Archive(fresh, arch=Arch.ARM64, cache=tmp_path)
+        one.resolve(["busybox-static"], dependencies=False, reporter=reporter)
+    assert told.getvalue().count("index of Debian") == 1
+    plain = Archive(ArchiveSettings.from_environment(), arch=Arch.ARM64, cache=tmp_path)
+    plain.resolve(["busybox-static"], dependencies=False, reporter=reporter)
+    assert told.getvalue().count("index of Debian") == 1
