@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,10 @@ def bench_files(tmp_path: Path) -> Iterator[BenchFiles]:
     assert files.processes() == []
     log = files.folder / "h1/agent.log"
     if log.exists():
-        # Whatever the test did to it, the agent made no mistake of its own.
-        assert "Traceback" not in log.read_text()
+        # Whatever the test did to it, the agent made no mistake of its own. (asyncio logs one
+        # of anyio's, when a unix socket becomes readable as its reader is cancelled.)
+        mistake = r"ERROR farm\.\S+: [^\n]*\n[^\n]*Traceback"
+        assert re.search(mistake, log.read_text()) is None
 
 
 @pytest.fixture
