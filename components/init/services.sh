@@ -75,7 +75,7 @@ start_services() {
 # Begins to wait for service N to be up: N FOLDER
 begin() {
 	now
-	STATE=starting BEGAN=$NOW RUNS= LIMIT= AGAIN= PAUSE=4 RC=
+	STATE=starting BEGAN=$NOW RUNS= LIMIT= AGAIN= PAUSE=2 RC=
 	if [ -r "$2/health.s" ]; then
 		read -r LIMIT < "$2/health.s"
 		LIMIT=$((NOW + LIMIT * 100))
@@ -92,6 +92,11 @@ watch_services() {
 		now
 		# A start is watched closely, a long wait is not.
 		[ $((NOW - LAST_BEGAN)) -lt 200 ] || PACE=0.1
+		# While anything else runs, a start is under way: a health command would fail, and hold it
+		# up. So it is put off, for a tenth of a second at most.
+		read -r _ _ _ running _ < /proc/loadavg
+		BUSY=10
+		[ "${running%/*}" = 1 ] && BUSY=0
 		N=0
 		while [ $N -lt $SERVICES ]; do
 			N=$((N + 1))
@@ -114,15 +119,15 @@ watch_services() {
 }
 
 watch_service() {
-	recall $1 NAME RUNS LIMIT AGAIN PAUSE RC
+	recall $1 NAME RUNS LIMIT AGAIN RC
 	if [ ! "$RUNS" ]; then
 		if [ -e "/run/crun/$NAME/status" ]; then
-			RUNS=$NOW AGAIN=$((NOW + PAUSE))
+			RUNS=$NOW AGAIN=$NOW
 			keep $1 RUNS AGAIN
 		fi
 	elif [ ! "$LIMIT" ]; then
 		[ $((NOW - RUNS)) -lt "$FARM_SETTLE" ] || service_up $1 running
-	elif [ "$AGAIN" ] && [ $NOW -ge $AGAIN ]; then
+	elif [ "$AGAIN" ] && [ $((NOW - AGAIN)) -ge $BUSY ]; then
 		AGAIN=
 		keep $1 AGAIN
 		try_health
