@@ -44,14 +44,14 @@ number_of() {
 }
 
 start_services() {
-	TOLD=
-	now
+	TOLD= moved=
 	for folder in /containers/services/*; do
 		[ -e "$folder/config.json" ] || continue
 		NAME=${folder##*/}
 		if ! has_needs "$folder"; then
 			mkdir -p /containers/skipped
 			mv "$folder" /containers/skipped/
+			moved=yes
 			event skipped kind=services name=$NAME need=$NEED
 			continue
 		fi
@@ -61,13 +61,18 @@ start_services() {
 		event service-begin name=$NAME
 		begin $SERVICES "$folder"
 		if ! prepare "$folder"; then
+			mkdir -p /containers/skipped
 			mv "$folder" /containers/skipped/
+			moved=yes
 			service_failed $SERVICES 1 exit
 		fi
 	done
 	[ $SERVICES = 0 ] && return
-	# runsvdir waits a second before it starts what is in a folder as young as the clock.
-	touch -d @0 /containers/services
+	# runsvdir waits a second before it starts what is in a folder as young as the clock: one that
+	# was just changed, or any where the clock begins in 1970.
+	if [ "$moved" ] || [ /containers/services -nt /proc/self ]; then
+		touch -d @0 /containers/services
+	fi
 	runsvdir /containers/services < /dev/null 3<&- &
 	SUPERVISOR=$!
 }
