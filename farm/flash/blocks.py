@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm.core.copying import data_extents
 from farm.core.errors import UserError
 from farm.flash import wire
 from farm.flash.bmap import check_bmap, read_bmap
@@ -72,7 +72,7 @@ def read_blocks(image: Path, extents: Extents | None) -> ImageBlocks:
                     hint="a compressed image must be unpacked first",
                 )
             if extents is None:
-                extents = _data_extents(file.fileno(), size)
+                extents = data_extents(file.fileno(), size)
             mapped = _covered(image, extents, size)
             digests = []
             for index in mapped:
@@ -96,21 +96,3 @@ def _covered(image: Path, extents: Extents, size: int) -> tuple[int, ...]:
             last = (offset + length - 1) // wire.BLOCK_BYTES
             found.update(range(offset // wire.BLOCK_BYTES, last + 1))
     return tuple(sorted(found))
-
-
-def _data_extents(fd: int, size: int) -> list[tuple[int, int]]:
-    """Everything but holes; everything where the file system cannot tell."""
-    extents = []
-    at = 0
-    while at < size:
-        try:
-            begin = os.lseek(fd, at, os.SEEK_DATA)
-            at = os.lseek(fd, begin, os.SEEK_HOLE)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # a hole up to the end
-                break
-            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
-                return [(0, size)]
-            raise
-        extents.append((begin, min(at, size) - begin))
-    return extents

@@ -8,24 +8,21 @@ the card.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm.core.copying import copy_range, write_at
 from farm.core.errors import BuildError
 from farm.core.files import replacing, write_bytes
 from farm.image.bmap import bmap_xml
 from farm.image.fat32 import MAX_DATA
 from farm.image.plan import CardPlan, Span
 from farm.oci.tree import epoch
-
-_COPY_FAILS = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
-_CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -95,16 +92,26 @@ def write_card(out: Path, files: Sequence[CardFile], *, label: str, key: str) ->
         fd = opened.fileno()
         os.ftruncate(fd, plan.image_bytes)
         for offset, data in plan.own_bytes(epoch()):
-            _write(fd, data, offset)
+            write_at(fd, data, offset)
         for file, item, parts in zip(files, plan.files, sizes, strict=True):
             for part, offset, size in zip(file.slots, item.starts, parts, strict=True):
                 _put(fd, part, offset, size)
         digests = _digests(fd, extents)
     ranges = [(*extent, digest) for extent, digest in zip(extents, digests, strict=True)]
     write_bytes(block_map, bmap_xml(plan.image_bytes, ranges))
+    return CardImage(out, plan.image_bytes, card_digest(plan.image_bytes, ranges), extents)
+
+
+def card_digest(size_bytes: int, ranges: Iterable[tuple[int, int, str]]) -> str:
+    """Return the digest of an image (`CardImage.digest`).
+
+    Args:
+        size_bytes: of the image.
+        ranges: offset, size and hex SHA-256 of each extent, in order; a block map has them.
+    """
     listing = "".join(f"{offset} {size} {digest}\n" for offset, size, digest in ranges)
-    whole = hashlib.sha256(f"farm card image, {plan.image_bytes} bytes\n{listing}".encode())
-    return CardImage(out, plan.image_bytes, f"sha256:{whole.hexdigest()}", extents)
+    whole = hashlib.sha256(f"farm card image, {size_bytes} bytes\n{listing}".encode())
+    return f"sha256:{whole.hexdigest()}"
 
 
 def _label(text: str) -> bytes:
@@ -123,40 +130,17 @@ def _size(part: bytes | Path) -> int:
 
 def _put(fd: int, part: bytes | Path, offset: int, size: int) -> None:
     if isinstance(part, bytes):
-        _write(fd, part, offset)
+        write_at(fd, part, offset)
         return
     try:
         source = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise BuildError(f"{part}: {error.strerror}") from error
     try:
-        done = 0
-        while done < size:
-            count = _copy_some(source, fd, done, offset + done, size - done)
-            if count == 0:
-                raise BuildError(f"{part}: shorter than it was")
-            done += count
+        if copy_range(source, fd, 0, offset, size) < size:
+            raise BuildError(f"{part}: shorter than it was")
     finally:
         os.close(source)
-
-
-def _copy_some(source: int, target: int, at: int, to: int, size: int) -> int:
-    """Copy inside the kernel, without the bytes coming up here, where the disk can do it."""
-    try:
-        return os.copy_file_range(source, target, size, at, to)
-    except OSError as error:
-        if error.errno not in _COPY_FAILS:
-            raise
-    data = os.pread(source, min(size, _CHUNK), at)
-    _write(target, data, to)
-    return len(data)
-
-
-def _write(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        count = os.pwrite(fd, view, offset)
-        view, offset = view[count:], offset + count
 
 
 def _digests(fd: int, extents: Sequence[Span]) -> list[str]:

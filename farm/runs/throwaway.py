@@ -18,6 +18,7 @@ import anyio.to_thread
 
 from farm.bench.virtual import VirtualBoard
 from farm.build.record import BuildRecord
+from farm.core.copying import copy_range, data_extents
 from farm.core.errors import BenchError, BuildError, UserError
 from farm.core.progress import Reporter
 from farm.runs.boot import Drivers, booting, trouble
@@ -30,7 +31,6 @@ from farm.spec.board import Board
 TARGET = "virtual"
 BOARD_FOLDER = "board"
 _FICLONE = 0x40049409  # include/uapi/linux/fs.h
-_CHUNK = 1 << 20
 
 
 async def run_throwaway(
@@ -164,7 +164,8 @@ def _make_card(image: Path, card: Path, board: Board) -> None:
             try:
                 fcntl.ioctl(copy, _FICLONE, source.fileno())
             except OSError:
-                _copy_data(source.fileno(), copy.fileno(), size)
+                for at, length in data_extents(source.fileno(), size):
+                    copy_range(source.fileno(), copy.fileno(), at, at, length)
             copy.truncate(card_bytes)
     except FileNotFoundError:
         raise UserError(f"{image}: no such file", hint="`farm build` makes an image") from None
@@ -172,21 +173,3 @@ def _make_card(image: Path, card: Path, board: Board) -> None:
         if error.errno == errno.ENOSPC:
             raise BuildError(f"{card}: no space left for a copy of {image}") from error
         raise UserError(f"{image}: cannot be read: {error.strerror}") from error
-
-
-def _copy_data(source: int, copy: int, size: int) -> None:
-    """Copy what is not a hole."""
-    at = 0
-    while at < size:
-        try:
-            at = os.lseek(source, at, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                return
-            raise
-        end = os.lseek(source, at, os.SEEK_HOLE)
-        while at < end:
-            done = os.copy_file_range(source, copy, min(_CHUNK * 64, end - at), at, at)
-            if done == 0:
-                return
-            at += done
