@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from farm import __version__
-from farm.cli import benching, building, cards, doctoring, flashing, projects
+from farm.cli import benching, building, cards, doctoring, flashing, powering, projects
 from farm.cli.errors import guarded
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ app.command()(guarded(projects.init))
 app.command()(guarded(building.build))
 app.command()(guarded(flashing.flash))
 app.command()(guarded(flashing.boot))
+app.command()(guarded(powering.power))
 app.command()(guarded(benching.console))
 app.add_typer(benching.bench, name="bench")
 app.add_typer(cards.card, name="card")
