@@ -15,10 +15,12 @@ from farm.cli.options import (
     BenchFile,
     BoardName,
     Json,
+    Limit,
     Mirror,
     Out,
     Suite,
     Update,
+    get_limits,
     get_reporter,
     print_json,
 )
@@ -44,6 +46,7 @@ def flash(
     wait: Annotated[
         float, typer.Option("--wait", min=0, help="Seconds to queue for a busy target.")
     ] = 0,
+    limit: Limit = None,
     out: Out = Path("out"),
     results: Results = None,
     mirror: Mirror = None,
@@ -67,6 +70,7 @@ def flash(
         target=target,
         bench=bench,
         wait_s=wait,
+        limits=get_limits(limit),
         results=results,
         command=("farm", *sys.argv[1:]),
     )
@@ -76,6 +80,7 @@ def flash(
 def boot(
     what: What,
     board: BoardName,
+    limit: Limit = None,
     out: Out = Path("out"),
     results: Results = None,
     mirror: Mirror = None,
@@ -107,7 +112,7 @@ def boot(
             run_throwaway,
             image.path,
             found,
-            expectation_for(image.record, found, missing=missing),
+            expectation_for(image.record, found, missing=missing, limits=get_limits(limit)),
             record=image.record,
             command=("farm", *sys.argv[1:]),
             reporter=reporter,

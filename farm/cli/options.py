@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from farm.core.progress import Reporter
     from farm.debian import ArchiveSettings
+    from farm.smoke.verdict import Limits
     from farm.spec.project import Project
 
 
@@ -47,6 +48,23 @@ Update = Annotated[
 BenchFile = Annotated[
     Path | None, typer.Option("--bench", help="bench.yml; else the project's, else a virtual one.")
 ]
+Limit = Annotated[
+    float | None,
+    typer.Option(
+        "--limit",
+        min=1,
+        metavar="SECONDS",
+        help="How long one step of the boot may take; else 90 s and what the board needs.",
+        show_default=False,
+    ),
+]
+
+
+def get_limits(step_s: float | None) -> Limits | None:
+    """The usual limits with another one for a step; None where none was given."""
+    from farm.smoke.verdict import Limits
+
+    return Limits(step_s=step_s) if step_s else None
 
 
 def archive_settings(mirror: str | None, suite: str | None, update: bool) -> ArchiveSettings:

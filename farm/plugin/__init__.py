@@ -45,6 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--farm-identity", metavar="FILE", help="Private key for `shell`; else the user's own."
     )
     group.addoption("--farm-results", metavar="FOLDER", help="Where the run's folder is made.")
+    group.addoption(
+        "--farm-limit",
+        metavar="SECONDS",
+        type=float,
+        help="How long a single step of the boot may take; else 90 s and what the board needs.",
+    )
 
 
 @pytest.fixture(scope="session")

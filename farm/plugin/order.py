@@ -11,6 +11,7 @@ import pytest
 from farm.build.record import BuildRecord, read_record, record_path
 from farm.core.errors import UserError
 from farm.core.progress import Reporter
+from farm.smoke.verdict import Limits
 from farm.spec.board import Board
 from farm.spec.project import Project
 
@@ -29,6 +30,7 @@ class Order:
         throwaway: whether a virtual board of its own is booted, without a bench.
         identity: private key for SSH to the board; None for the user's own.
         results: folder for the run's folder; None for the usual place.
+        limits: of the boot's parts; None for the usual ones.
         command: repeats the session.
     """
 
@@ -41,6 +43,7 @@ class Order:
     throwaway: bool
     identity: Path | None
     results: Path | None
+    limits: Limits | None
     command: tuple[str, ...]
 
     def get_image(self, reporter: Reporter) -> tuple[Path, BuildRecord | None]:
@@ -88,6 +91,7 @@ def order_from(config: pytest.Config) -> Order:
         throwaway=bool(config.getoption("--farm-no-bench")),
         identity=_path(config, "--farm-identity"),
         results=_path(config, "--farm-results"),
+        limits=Limits(step_s=limit) if (limit := config.getoption("--farm-limit")) else None,
         command=("pytest", *(str(arg) for arg in config.invocation_params.args)),
     )
 

@@ -231,7 +231,7 @@ class BoardSession:
         if order.throwaway:
             self.target = TARGET
             lacking = order.board.stand_in.missing if order.board.stand_in else ()
-            expectation = expectation_for(record, order.board, missing=lacking)
+            expectation = expectation_for(record, order.board, missing=lacking, limits=order.limits)
             scratch = self._folder.scratch
             async with virtual_drivers(self._image, order.board, expectation, scratch) as drivers:
                 self._steps.name = "boot"
@@ -241,11 +241,12 @@ class BoardSession:
             order.project, order.board, target=order.target, bench_file=order.bench, reason="pytest"
         ) as lease:
             self.target = lease.target.name
+            expectation = lease.expectation(record, order.limits)
             blocks = await anyio.to_thread.run_sync(image_blocks, self._image)
             drivers = await put_on_card(
                 lease.target, self._image, blocks, self._steps, self._reporter
             )
-            yield _Bed(drivers, expectation_for(record, order.board, missing=lease.missing))
+            yield _Bed(drivers, expectation)
 
     def _result(self, begin: float) -> RunResult:
         assert self._first is not None

@@ -16,7 +16,7 @@ from farm.bench.drivers import Console, ConsoleChunk, Network, Power
 from farm.core.errors import BenchError
 from farm.core.progress import Reporter
 from farm.runs.console_log import ConsoleLog
-from farm.runs.ports import ask_until
+from farm.runs.ports import ask_until, cannot_ask
 from farm.smoke.verdict import Expectation, Outcome, Stage, Verdict
 from farm.smoke.vigil import Vigil
 from farm.smoke.watch import BootWatch
@@ -239,8 +239,7 @@ async def _ask_ports(boot: Boot) -> None:
     async with anyio.create_task_group() as tasks:
         for service, port in boot.watch.ports_to_ask:
             if network is None:
-                why = "the bench has no network to this target"
-                boot.watch.port_skipped(service, port, why)
+                cannot_ask(boot.watch, service, port, "the bench has no network to this target")
             else:
                 tasks.start_soon(ask_until, boot.watch, network, service, port)
     boot.settle()

@@ -12,10 +12,10 @@ from farm.build.record import BuildRecord
 from farm.core.errors import UserError
 from farm.core.progress import Reporter
 from farm.flash.blocks import image_blocks
-from farm.runs.expect import expectation_for
 from farm.runs.leasing import leased
 from farm.runs.result import RunResult
 from farm.runs.target import run_on_target
+from farm.smoke.verdict import Limits
 from farm.spec.board import Board
 from farm.spec.project import Project
 
@@ -31,6 +31,7 @@ class FlashOrder:
         target: a target's name; None for any free one of that kind.
         bench: the bench's file; None for the project's.
         wait_s: seconds to queue for a busy target.
+        limits: of the boot's parts; None for the usual ones.
         results: folder for the results; None for the usual place.
         command: repeats the run.
     """
@@ -41,6 +42,7 @@ class FlashOrder:
     target: str | None
     bench: Path | None
     wait_s: float
+    limits: Limits | None
     results: Path | None
     command: tuple[str, ...]
 
@@ -68,7 +70,7 @@ async def flash_on_bench(order: FlashOrder, reporter: Reporter) -> RunResult:
             lease.target,
             order.image,
             blocks,
-            expectation_for(order.record, board, missing=lease.missing),
+            lease.expectation(order.record, order.limits),
             record=order.record,
             command=order.command,
             reporter=reporter,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from farm.core.errors import BenchError
 from farm.core.progress import SilentReporter
-from farm.runs.boot import Boot, booting
+from farm.runs.boot import Boot, Drivers, booting
 from farm.runs.console_log import ConsoleLog
 from farm.smoke.verdict import Expectation, Outcome, Verdict
 from tests.runs.fake_board import FakeBoard
@@ -117,13 +118,30 @@ async def test_console_after_the_verdict(tmp_path: Path) -> None:
     assert board.typed == [b"ls\n"]
 
 
-async def test_ports_that_cannot_be_asked_are_named(tmp_path: Path) -> None:
-    expected = Expectation(
-        "raspberrypi", ("dhcp",), ("hello",), ports=(("hello", 80),), limits=LIMITS
-    )
-    verdict = await verdict_of(FakeBoard(Scripted.whole), tmp_path, expected)
+def _asking(missing: tuple[str, ...] = ()) -> Expectation:
+    return dataclasses.replace(EXPECTED, ports=(("hello", 80),), missing=missing)
+
+
+async def test_ports_that_a_board_without_network_has_are_named(tmp_path: Path) -> None:
+    verdict = await verdict_of(FakeBoard(Scripted.whole), tmp_path, _asking(("network",)))
     assert verdict.title == "pass (network not exercised)"
     assert [one.name for one in verdict.skipped] == ["hello:80"]
+
+
+async def test_a_port_that_cannot_be_asked_is_no_pass(tmp_path: Path) -> None:
+    verdict = await verdict_of(FakeBoard(Scripted.whole), tmp_path, _asking())
+    assert verdict.outcome is Outcome.INFRASTRUCTURE
+    assert "port 80 of hello" in verdict.summary
+
+
+async def test_a_bench_without_network_is_no_pass(tmp_path: Path) -> None:
+    class Cut(FakeBoard):
+        @property
+        def drivers(self) -> Drivers:
+            return dataclasses.replace(super().drivers, network=None)
+
+    verdict = await verdict_of(Cut(Scripted.whole), tmp_path, _asking())
+    assert verdict.outcome is Outcome.INFRASTRUCTURE and "missing" in verdict.next_step
 
 
 async def test_port_without_an_answer(tmp_path: Path) -> None:
