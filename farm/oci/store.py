@@ -26,7 +26,7 @@ from typing import IO, Any, BinaryIO, TypeAlias
 
 from farm.core.arch import Arch
 from farm.core.errors import BuildError, UserError
-from farm.core.files import locked, write_bytes
+from farm.core.files import locked, sha256_file, write_bytes
 from farm.core.places import cache_dir
 from farm.oci.image import (
     CONFIG,
@@ -76,14 +76,6 @@ class _NewBlob:
         return Descriptor(self._media_type, f"sha256:{self._hash.hexdigest()}", self._size)
 
 
-def _is_whole(path: Path, size: int) -> bool:
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return stat.S_ISREG(status.st_mode) and status.st_size == size
-
-
 class Store:
     """An image layout on the disk; several processes may use it at once.
 
@@ -110,9 +102,10 @@ class Store:
         if isinstance(data, bytes):
             digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
             path = self._blob_place(digest)
-            if not _is_whole(path, len(data)):
+            blob = Descriptor(media_type, digest, len(data))
+            if not self._is_whole(blob):
                 write_bytes(path, data)
-            return Descriptor(media_type, digest, len(data))
+            return blob
         with self._new_blob(media_type) as new:
             while piece := data.read(_CHUNK):
                 new.write(piece)
@@ -229,9 +222,7 @@ class Store:
         for layer in image.layers:
             path = self.blob_path(layer.digest)
             if layer.digest not in self._verified:
-                with path.open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
-                self._check(path, layer.digest, found)
+                self._check(path, layer.digest, sha256_file(path))
                 self._verified.add(layer.digest)
             paths.append(path)
         return read_layers(paths, name=image.ref, scratch=self.path / "scratch")
@@ -239,13 +230,17 @@ class Store:
     # --- derived things ---
 
     def recall(self, kind: str, key: str) -> Descriptor | None:
-        """Return what was remembered; None where nothing was, or where the blob is gone."""
+        """Return what was remembered; None where nothing was, or its blob is gone or damaged.
+
+        What a card is made of comes from here, so the blob's digest is checked, once a store: a
+        rotten disk costs that the thing is made again, and nothing else.
+        """
         known = self.recall_json(kind, key)
         if not isinstance(known, dict):
             return None
         try:
             found = Descriptor(str(known["mediaType"]), str(known["digest"]), int(known["size"]))
-            return found if _is_whole(self._blob_place(found.digest), found.size) else None
+            return found if self._is_whole(found) else None
         except (KeyError, TypeError, ValueError, BuildError):
             return None
 
@@ -299,7 +294,7 @@ class Store:
                     new = _NewBlob(file, media_type)
                     yield new
                     path = self._blob_place(new.descriptor.digest)
-                    if not _is_whole(path, new.descriptor.size):
+                    if not self._is_whole(new.descriptor):
                         file.flush()
                         os.fchmod(file.fileno(), 0o644)
                         os.fsync(file.fileno())
@@ -311,6 +306,21 @@ class Store:
                 f"{folder}: cannot be written: {error.strerror or error}",
                 hint="nothing was changed; free space or choose another place, and run it again",
             ) from error
+
+    def _is_whole(self, blob: Descriptor) -> bool:
+        """Whether a blob is there, with the bytes of its digest; those are read once a store."""
+        path = self._blob_place(blob.digest)
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size != blob.size:
+                return False
+            if blob.digest not in self._verified:
+                if f"sha256:{sha256_file(path)}" != blob.digest:
+                    return False
+                self._verified.add(blob.digest)
+        except OSError:
+            return False
+        return True
 
     def _blob_place(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):

@@ -130,6 +130,21 @@ def test_derived_things_are_recalled_while_their_blob_is_there(tmp_path: Path) -
     assert store.recall("segment", "image at /x, level 3") is None
 
 
+def test_a_rotten_blob_is_not_recalled_and_is_replaced(tmp_path: Path) -> None:
+    data = b"segment" * 1000
+    kept = Store(tmp_path).put_blob(data, "application/x-segment")
+    Store(tmp_path).remember("segment", "key", kept)
+    path = Store(tmp_path).blob_path(kept.digest)
+    path.write_bytes(b"S" + data[1:])  # of the same size
+    for new in (data, io.BytesIO(data)):
+        path.write_bytes(b"S" + data[1:])
+        store = Store(tmp_path)
+        assert store.recall("segment", "key") is None
+        assert store.put_blob(new, "application/x-segment") == kept
+        assert store.recall("segment", "key") == kept
+        assert store.read_blob(kept.digest) == data
+
+
 def test_small_values_are_recalled(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.remember_json("modules", "kernel", {"a": ["b"]})
