@@ -86,7 +86,7 @@ begin() {
 		LIMIT=$((NOW + LIMIT * 100))
 	fi
 	keep $1 STATE BEGAN RUNS LIMIT AGAIN PAUSE RC
-	PACE=0.01 LAST_BEGAN=$NOW
+	PACE=0.005 LAST_BEGAN=$NOW LOOKED=$NOW
 	WAITING=$((WAITING + 1))
 }
 
@@ -98,10 +98,10 @@ watch_services() {
 		# A start is watched closely, a long wait is not.
 		[ $((NOW - LAST_BEGAN)) -lt 200 ] || PACE=0.1
 		# While anything else runs, a start is under way: a health command would fail, and hold it
-		# up. So it is put off, for a tenth of a second at most.
+		# up. So nothing is done until it is quiet, for a tenth of a second at most.
 		read -r _ _ _ running _ < /proc/loadavg
-		BUSY=10
-		[ "${running%/*}" = 1 ] && BUSY=0
+		[ "${running%/*}" = 1 ] || [ $((NOW - LOOKED)) -ge 10 ] || return
+		LOOKED=$NOW
 		N=0
 		while [ $N -lt $SERVICES ]; do
 			N=$((N + 1))
@@ -130,9 +130,12 @@ watch_service() {
 			RUNS=$NOW AGAIN=$NOW
 			keep $1 RUNS AGAIN
 		fi
+	fi
+	if [ ! "$RUNS" ]; then
+		:
 	elif [ ! "$LIMIT" ]; then
 		[ $((NOW - RUNS)) -lt "$FARM_SETTLE" ] || service_up $1 running
-	elif [ "$AGAIN" ] && [ $((NOW - AGAIN)) -ge $BUSY ]; then
+	elif [ "$AGAIN" ] && [ $NOW -ge $AGAIN ]; then
 		AGAIN=
 		keep $1 AGAIN
 		try_health
