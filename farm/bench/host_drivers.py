@@ -8,6 +8,7 @@ lease is still held.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -29,10 +30,16 @@ from farm.spec import bench as spec
 if TYPE_CHECKING:
     import httpx
 
+_log = logging.getLogger(__name__)
 _HTTP_S = 30.0
+_AGAIN_S = 0.2
 _COMMAND_S = 60.0
 _WRITE_BYTES = 16 << 10
 _READY_S = 10.0
+
+
+class _HungUpError(BenchError):
+    """The relay ended the connection in place of an answer."""
 
 
 class Forwards:
@@ -104,7 +111,14 @@ class HttpPower:
 
     async def state(self) -> str:
         """Return "on", "off", or "fault: …"; errors as `on`."""
-        return (await self._send("GET", self._settings.state, "power state")).strip()
+        step = "power state"
+        try:
+            return await self._send("GET", self._settings.state, step)
+        except _HungUpError as error:
+            # As a relay does that ends an idle connection just when it is used again.
+            _log.warning("%s; asked once more", error)
+            await anyio.sleep(_AGAIN_S)
+            return await self._send("GET", self._settings.state, step)
 
     async def close(self) -> None:
         """End the connection to the relay."""
@@ -119,7 +133,9 @@ class HttpPower:
         try:
             answer = await client.request(method, path)
         except httpx.HTTPError as error:
-            raise BenchError(
+            gone = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+            kind = _HungUpError if isinstance(error, gone) else BenchError
+            raise kind(
                 f"{self._what}: {step}: the relay does not answer: {error!r}",
                 hint=f"is it reachable from the host at {self._settings.address}:"
                 f"{self._settings.port}?",

@@ -74,38 +74,37 @@ class HttpRelay:
             await listener.serve(self._client)
 
     async def _client(self, stream: anyio.abc.SocketStream) -> None:
+        try:
+            async with stream:
+                await self._converse(stream)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            # It hung up, maybe while it was answered.
+            pass
+        except Exception:
+            # A mistake of the relay's own costs one client, not the host.
+            _log.exception("relay: a client's connection failed")
+
+    async def _converse(self, stream: anyio.abc.SocketStream) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=_READ_BYTES)
-        async with stream:
+        while True:
             try:
-                with anyio.move_on_after(_REQUEST_S):
-                    while await self._exchange(connection, stream):
-                        connection.start_next_cycle()
+                # Only the client's words are waited for so long; what is being switched is not cut.
+                with anyio.fail_after(_REQUEST_S):
+                    request = await _next_request(connection, stream)
             except h11.RemoteProtocolError as error:
                 await _answer(connection, stream, error.error_status_hint, "malformed request")
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass
-
-    async def _exchange(self, connection: h11.Connection, stream: anyio.abc.SocketStream) -> bool:
-        """Serve one request; returns whether another may come."""
-        request: h11.Request | None = None
-        while True:
-            event = connection.next_event()
-            if event is h11.NEED_DATA:
-                try:
-                    connection.receive_data(await stream.receive(_READ_BYTES))
-                except anyio.EndOfStream:
-                    connection.receive_data(b"")
-            elif isinstance(event, h11.Request):
-                request = event
-            elif isinstance(event, h11.EndOfMessage):
-                break
-            elif isinstance(event, h11.ConnectionClosed):
-                return False
-            # h11.Data: nothing that is asked here has a body; it is read and dropped.
-        assert request is not None
-        status, text = await self._do(request)
-        await _answer(connection, stream, status, text)
-        return connection.our_state is h11.DONE and connection.their_state is h11.DONE
+                return
+            except TimeoutError:
+                return
+            if request is None:
+                return
+            # An outlet is never left half switched, not even when the relay ends.
+            with anyio.CancelScope(shield=True):
+                status, text = await self._do(request)
+            await _answer(connection, stream, status, text)
+            if not (connection.our_state is h11.DONE and connection.their_state is h11.DONE):
+                return
+            connection.start_next_cycle()
 
     async def _do(self, request: h11.Request) -> tuple[int, str]:
         given = dict(request.headers).get(b"authorization", b"")
@@ -131,6 +130,31 @@ class HttpRelay:
             _log.warning("%s: %s: %s", name, verb, error)
             return 500, str(error)
         return 200, outlet.state()
+
+
+async def _next_request(
+    connection: h11.Connection, stream: anyio.abc.SocketStream
+) -> h11.Request | None:
+    """Read a whole request; None where the client is done.
+
+    Raises:
+        RemoteProtocolError: it is no HTTP, or too long.
+    """
+    request: h11.Request | None = None
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            try:
+                connection.receive_data(await stream.receive(_READ_BYTES))
+            except anyio.EndOfStream:
+                connection.receive_data(b"")
+        elif isinstance(event, h11.Request):
+            request = event
+        elif isinstance(event, h11.EndOfMessage):
+            return request
+        elif isinstance(event, h11.ConnectionClosed):
+            return None
+        # h11.Data: nothing that is asked here has a body; it is read and dropped.
 
 
 async def _answer(
