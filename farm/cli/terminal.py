@@ -10,9 +10,11 @@ import termios
 import tty
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 
 from farm.bench.client import BenchClient, open_bench
 from farm.bench.drivers import Console
@@ -81,20 +83,41 @@ async def _show(console: Console, scope: anyio.CancelScope) -> None:
 
 
 async def _type(console: Console | None) -> None:
-    """Pass keys on until Ctrl-] or the end of input."""
+    """Pass keys on until Ctrl-] or the end of input.
+
+    Where nothing can be typed, input that is no terminal may end without ending the watching.
+    """
+    if sys.stdin is None:
+        # As `<&-` leaves it: nothing will ever be typed.
+        return await _ended(console)
     while True:
-        await anyio.wait_readable(sys.stdin)
+        await _readable(sys.stdin)
         keys = os.read(sys.stdin.fileno(), _READ_BYTES)
         before, leave, _ = keys.partition(LEAVE)
         if before and console is not None:
             await console.write(before)
-        if leave or not keys:
-            return
+        if leave:
+            return None
+        if not keys:
+            return await _ended(console)
+
+
+async def _ended(console: Console | None) -> None:
+    if console is None:
+        await anyio.sleep_forever()
+
+
+async def _readable(file: TextIO) -> None:
+    try:
+        await anyio.wait_readable(file)
+    except PermissionError:
+        # A file, or /dev/null: there is nothing to wait for, reading never blocks.
+        await anyio.lowlevel.checkpoint()
 
 
 @contextlib.contextmanager
 def _raw_terminal() -> Iterator[None]:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         yield
         return
     fd = sys.stdin.fileno()

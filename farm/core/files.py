@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from farm.core.errors import BuildError
+from farm.core.errors import BuildError, UserError
 
 
 @contextlib.contextmanager
@@ -69,9 +69,18 @@ def locked(path: Path, *, blocking: bool = True) -> Iterator[bool]:
 
     Yields:
         whether the lock is held: always True when `blocking`.
+
+    Raises:
+        UserError: it cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be made: {error.strerror or error}",
+            hint="free space, or choose other places by FARM_STATE and FARM_CACHE",
+        ) from error
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
