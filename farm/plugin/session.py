@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +30,9 @@ from farm.plugin.power import BoardPower
 from farm.runs.boot import Boot, Drivers, booting, trouble
 from farm.runs.console_log import ConsoleLog
 from farm.runs.expect import expectation_for
-from farm.runs.folder import RunFolder, now_iso
+from farm.runs.folder import RunFolder
 from farm.runs.leasing import leased
-from farm.runs.result import RunResult, Timing
+from farm.runs.result import Run
 from farm.runs.target import Steps, put_on_card
 from farm.runs.throwaway import TARGET, virtual_drivers
 from farm.runs.words import explain
@@ -80,7 +79,6 @@ class BoardSession:
         self._first: Verdict | None = None
         self._gone: BenchError | None = None
         self._folder: RunFolder
-        self._started = now_iso()
         self._steps = Steps()
         self._stack = contextlib.ExitStack()
         self._portal: BlockingPortal | None = None
@@ -186,21 +184,21 @@ class BoardSession:
     ) -> None:
         """Hold the board from the lease to the power-off, and do what is asked."""
         what = self.order.target or self.name
-        begin = time.monotonic()
         with RunFolder(self.order.results, what) as folder, self._ordered, self._answers:
             self._folder = folder
             try:
-                with contextlib.closing(ConsoleLog(folder.console_log)) as log:
+                with folder.log() as log:
                     async with self._bed() as bed:
                         await self._boots(bed, log, task_status)
             except BenchError as error:
                 self._gone = error
                 if self._first is None:
                     self._first = trouble(error, self._steps.name)
-                    folder.finish(self._result(begin))
+                    folder.finish(self._run, self._first)
                     raise
                 self._reporter.note(f"{self.target}: {error.message}")
-            folder.finish(self._result(begin))
+            assert self._first is not None
+            folder.finish(self._run, self._first)
             with contextlib.suppress(anyio.BrokenResourceError):
                 await self._answers.send(None)
 
@@ -248,20 +246,14 @@ class BoardSession:
             )
             yield _Bed(drivers, expectation)
 
-    def _result(self, begin: float) -> RunResult:
-        assert self._first is not None
-        record = self.record
-        return RunResult(
-            id=self._folder.id,
-            folder=self._folder.path,
-            image=str(self._image),
-            digest=record.digest if record else None,
-            assembly=record.name if record else None,
-            board=self.name,
-            target=self.target,
-            started=self._started,
-            command=self.order.command,
-            verdict=self._first,
-            timings=(*self._steps.timings, Timing("whole session", time.monotonic() - begin)),
+    @property
+    def _run(self) -> Run:
+        return Run(
+            self._image,
+            self.record,
+            self.name,
+            self.target,
+            self.order.command,
+            timings=self._steps.timings,
             flashed=self._steps.flashed,
         )

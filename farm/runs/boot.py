@@ -60,7 +60,7 @@ class Boot:
         self._passed = 0
         self.trouble: BenchError | None = None
         self.clock_s = watch.clock_s
-        self.vigil = Vigil(watch.expectation.firmware_kind, watch.kernel)
+        self.vigil = Vigil(watch)
 
     async def verdict(self) -> Verdict:
         """Wait for what comes out of the boot."""

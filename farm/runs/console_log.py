@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 from pathlib import Path
-from typing import BinaryIO
 
 from farm.core.errors import UserError
 from farm.smoke.lines import harmless
@@ -25,11 +25,14 @@ class ConsoleLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.trouble: str | None = None
+        """Why the log is cut, where the disk took no more of it."""
         self._written = 0
         self._fresh = True
         self._zero_s: float | None = None
         try:
-            self._file: BinaryIO = path.open("xb")
+            # Unbuffered, so that nothing waits in here for a disk that is full.
+            self._file = path.open("xb", buffering=0)
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -40,33 +43,48 @@ class ConsoleLog:
         if self._written > LIMIT_BYTES:
             return
         stamp = f"{_iso(wall)} {clock_s - self._zero_s:10.3f} ".encode()
+        text = []
         for part in data.splitlines(keepends=True) if data else ():
             if self._fresh:
-                self._put(stamp)
-            self._put(part)
+                text.append(stamp)
+            text.append(part)
             self._fresh = part.endswith(b"\n")
+        self._put(b"".join(text))
         if self._written > LIMIT_BYTES:
             self._put(b"\n[the log ends here: the console wrote more than 64 MiB]\n")
-        self._file.flush()
 
     def note(self, text: str, wall: float) -> None:
         """Add a line of farm's own, marked as such."""
-        if not self._fresh:
-            self._put(b"\n")
-        self._put(f"{_iso(wall)}            --- {harmless(text)}\n".encode())
+        line = f"{_iso(wall)}            --- {harmless(text)}\n".encode()
+        self._put(line if self._fresh else b"\n" + line)
         self._fresh = True
-        self._file.flush()
 
     def close(self) -> None:
-        """End the log."""
-        if not self._file.closed:
-            self._file.flush()
+        """End the log; where it is cut, `trouble` says why."""
+        if self._file.closed:
+            return
+        try:
             os.fsync(self._file.fileno())
+        except OSError as error:
+            self._cut(error)
+        with contextlib.suppress(OSError):
             self._file.close()
 
     def _put(self, data: bytes) -> None:
-        self._file.write(data)
+        """Write; a boot is judged by what was read, so a full disk must not end it."""
+        if self.trouble is not None:
+            return
         self._written += len(data)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            self._cut(error)
+
+    def _cut(self, error: OSError) -> None:
+        if self.trouble is None:
+            self.trouble = f"{self.path.name} is cut: {error.strerror or error}"
 
 
 def read_log(path: Path, limit_bytes: int = 512 << 10) -> str:

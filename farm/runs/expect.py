@@ -41,5 +41,7 @@ def expectation_for(
         services=tuple(one.name for one in record.services),
         ports=tuple((one.name, port) for one in record.services for port in one.ports),
         missing=tuple(missing),
+        build_id=record.build_id,
+        kernel_release=record.kernel_release,
         limits=limits,
     )

@@ -4,22 +4,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from farm.core.errors import UserError
+from farm.core.errors import FarmError, UserError
 from farm.core.files import write_text
 from farm.core.places import state_dir
+from farm.runs.console_log import ConsoleLog
 from farm.runs.junit import junit_xml
 from farm.runs.report import report_html
-from farm.runs.result import RunResult
+from farm.runs.result import Run, RunResult, Timing
+from farm.smoke.verdict import Verdict
 
 LATEST = "LATEST"
 CONSOLE_LOG = "console.log"
@@ -39,7 +43,7 @@ def now_iso() -> str:
 
 
 class RunFolder:
-    """The folder of one run; use it in a `with` block, and `finish` it there.
+    """The folder of one run; use it in a `with` block, `log` the console and `finish` it there.
 
     What is not finished when the block ends is removed. A folder that a killed process left
     is removed by the next run.
@@ -57,6 +61,9 @@ class RunFolder:
         moment = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
         self.id = f"{moment}-{what}-{secrets.token_hex(2)}"
         self.path = self.root / self.id
+        self._started = now_iso()
+        self._begin = time.monotonic()
+        self._warnings: list[str] = []
         self._work = self.root / f"{_UNFINISHED}{_host()}-{os.getpid()}-{self.id}"
 
     def __enter__(self) -> RunFolder:
@@ -82,14 +89,80 @@ class RunFolder:
     def scratch(self) -> Path:
         """A folder for the time of the run, for a virtual board; its log of QEMU is kept."""
         folder = self._work / _SCRATCH
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be made: {error.strerror}") from error
         return folder
 
-    def finish(self, result: RunResult) -> None:
-        """Write everything about the run, and put the folder in its place."""
-        verdict = result.verdict
+    @contextlib.contextmanager
+    def log(self) -> Iterator[ConsoleLog]:
+        """Log the console while a block lasts; the result tells if the log is cut."""
+        log = ConsoleLog(self.console_log)
+        try:
+            yield log
+        finally:
+            log.close()
+            if log.trouble:
+                self._warnings.append(log.trouble)
+
+    def finish(self, run: Run, verdict: Verdict) -> RunResult:
+        """Write everything about the run, and put the folder in its place.
+
+        Args:
+            run: what was run.
+            verdict: what came out of it. Whatever happens to the disk, it is kept, and its
+                warnings say what could not be written.
+        """
+        whole = Timing("whole run", time.monotonic() - self._begin)
+        record = run.record
+        return self.keep(
+            RunResult(
+                id=self.id,
+                folder=self.path,
+                image=str(run.image),
+                digest=record.digest if record else None,
+                assembly=record.name if record else None,
+                board=run.board,
+                target=run.target,
+                started=self._started,
+                command=tuple(run.command),
+                verdict=verdict,
+                timings=(*run.timings, whole),
+                flashed=run.flashed,
+            )
+        )
+
+    def keep(self, result: RunResult) -> RunResult:
+        """Write a result, and put the folder in its place; return it with its warnings."""
+        result = _warned(result, self._warnings)
+        try:
+            # First of all, since a virtual board's card is in there: that makes room.
+            self._clear_scratch(result.verdict)
+            self._write(result)
+        except (FarmError, OSError) as error:
+            why = error.message if isinstance(error, FarmError) else error.strerror or str(error)
+            result = _warned(result, [f"the run's folder is not whole: {why}"])
+        try:
+            self._work.rename(self.path)
+            beside = self.root / f".{LATEST}.{os.getpid()}"
+            beside.unlink(missing_ok=True)
+            beside.symlink_to(self.id)
+            beside.rename(self.root / LATEST)
+        except OSError as error:
+            result = _warned(result, [f"{self.root}: cannot be written: {error.strerror}"])
+        return result
+
+    def _clear_scratch(self, verdict: Verdict) -> None:
+        for name in _KEPT_OF_SCRATCH:
+            kept = self._work / _SCRATCH / name
+            if kept.exists() and (kept.stat().st_size or kept.name in verdict.next_step):
+                kept.rename(self._work / kept.name)
+        shutil.rmtree(self._work / _SCRATCH, ignore_errors=True)
+
+    def _write(self, result: RunResult) -> None:
         _write_json(self._work / "verdict.json", result.to_json())
-        timeline = verdict.to_json()
+        timeline = result.verdict.to_json()
         _write_json(
             self._work / "timeline.json",
             {
@@ -97,21 +170,15 @@ class RunFolder:
                 for name in ("format", "marks", "timeline", "arrivals", "skipped")
             },
         )
-        if not self.console_log.exists():
-            self.console_log.touch()
-        for name in _KEPT_OF_SCRATCH:
-            kept = self._work / _SCRATCH / name
-            if kept.exists() and (kept.stat().st_size or kept.name in verdict.next_step):
-                kept.rename(self._work / kept.name)
-        shutil.rmtree(self._work / _SCRATCH, ignore_errors=True)
+        self.console_log.touch()
         write_text(self._work / "junit.xml", junit_xml(result))
         write_text(self._work / "report.html", report_html(result, self.console_log))
-        self._work.rename(self.path)
-        beside = self.root / f".{LATEST}.{os.getpid()}"
-        with contextlib.suppress(FileNotFoundError):
-            beside.unlink()
-        beside.symlink_to(self.id)
-        beside.rename(self.root / LATEST)
+
+
+def _warned(result: RunResult, texts: Sequence[str]) -> RunResult:
+    warnings = (*result.verdict.warnings, *texts)
+    verdict = dataclasses.replace(result.verdict, warnings=warnings)
+    return dataclasses.replace(result, verdict=verdict)
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from farm.build.record import BuildRecord
 from farm.core.errors import ExitCode
 from farm.core.run import paste
 from farm.flash.client import FlashReport
@@ -22,6 +24,29 @@ class Timing:
 
     name: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was run.
+
+    Args:
+        image: the image of a card.
+        record: of its build, where there is one.
+        board: the board's name.
+        target: the target's.
+        command: repeats the run.
+        timings: of the run's parts.
+        flashed: None where nothing was flashed.
+    """
+
+    image: Path
+    record: BuildRecord | None
+    board: str
+    target: str
+    command: Sequence[str]
+    timings: Sequence[Timing] = ()
+    flashed: FlashReport | None = None
 
 
 @dataclass(frozen=True)

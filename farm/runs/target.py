@@ -22,8 +22,8 @@ from farm.flash.blocks import ImageBlocks
 from farm.flash.client import FlashReport, flash
 from farm.runs.boot import Drivers, booting, trouble
 from farm.runs.console_log import ConsoleLog
-from farm.runs.folder import RunFolder, now_iso
-from farm.runs.result import RunResult, Timing
+from farm.runs.folder import RunFolder
+from farm.runs.result import Run, RunResult, Timing
 from farm.smoke.verdict import Expectation, Verdict
 
 UNFINISHED = "unfinished_flash"
@@ -75,27 +75,19 @@ async def run_on_target(
         UserError: the image changed or cannot be read.
     """
     with RunFolder(results, target.name) as folder:
-        started, begin = now_iso(), time.monotonic()
         steps = Steps()
-        log = ConsoleLog(folder.console_log)
-        with contextlib.closing(log):
+        with folder.log() as log:
             verdict = await _verdict(target, image, blocks, expectation, log, steps, reporter)
-        result = RunResult(
-            id=folder.id,
-            folder=folder.path,
-            image=str(image),
-            digest=record.digest if record else None,
-            assembly=record.name if record else None,
-            board=target.board_name,
-            target=target.name,
-            started=started,
-            command=tuple(command),
-            verdict=verdict,
-            timings=(*steps.timings, Timing("whole run", time.monotonic() - begin)),
+        run = Run(
+            image,
+            record,
+            target.board_name,
+            target.name,
+            command,
+            timings=steps.timings,
             flashed=steps.flashed,
         )
-        folder.finish(result)
-        return result
+        return folder.finish(run, verdict)
 
 
 async def put_on_card(

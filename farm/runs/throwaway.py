@@ -9,7 +9,6 @@ import errno
 import fcntl
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,9 @@ from farm.core.errors import BenchError, BuildError, UserError
 from farm.core.progress import Reporter
 from farm.runs.boot import Drivers, booting, trouble
 from farm.runs.console_log import ConsoleLog
-from farm.runs.folder import RunFolder, now_iso
-from farm.runs.result import RunResult, Timing
-from farm.smoke.verdict import Expectation
+from farm.runs.folder import RunFolder
+from farm.runs.result import Run, RunResult
+from farm.smoke.verdict import Expectation, Verdict
 from farm.spec.board import Board
 
 TARGET = "virtual"
@@ -58,35 +57,36 @@ async def run_throwaway(
         UserError: the board has no stand-in, or the image cannot be read.
     """
     with RunFolder(results, board.name) as folder:
-        started, begin = now_iso(), time.monotonic()
-        log = ConsoleLog(folder.console_log)
-        with contextlib.closing(log):
-            try:
-                async with (
-                    virtual_drivers(image, board, expectation, folder.scratch) as drivers,
-                    booting(drivers, expectation, log, reporter) as boot,
-                ):
-                    verdict = await boot.verdict()
-            except BenchError as error:
-                verdict = trouble(error, "boot")
+        with folder.log() as log:
+            verdict = await _verdict(image, board, expectation, folder.scratch, log, reporter)
         # What is named there lies in the run's folder in the end.
         hint = verdict.next_step.replace(str(folder.scratch / BOARD_FOLDER), str(folder.path))
         verdict = dataclasses.replace(verdict, next_step=hint)
-        result = RunResult(
-            id=folder.id,
-            folder=folder.path,
-            image=str(image),
-            digest=record.digest if record else None,
-            assembly=record.name if record else None,
-            board=board.name,
-            target=TARGET,
-            started=started,
-            command=tuple(command),
-            verdict=verdict,
-            timings=(Timing("whole run", time.monotonic() - begin),),
-        )
-        folder.finish(result)
-        return result
+        return folder.finish(Run(image, record, board.name, TARGET, command), verdict)
+
+
+async def _verdict(
+    image: Path,
+    board: Board,
+    expectation: Expectation,
+    scratch: Path,
+    log: ConsoleLog,
+    reporter: Reporter,
+) -> Verdict:
+    verdict: Verdict | None = None
+    try:
+        async with (
+            virtual_drivers(image, board, expectation, scratch) as drivers,
+            booting(drivers, expectation, log, reporter) as boot,
+        ):
+            verdict = await boot.verdict()
+    except BenchError as error:
+        if verdict is None:
+            return trouble(error, "boot")
+        # The verdict stands, whatever the emulator does when it is told to end.
+        reporter.note(f"{TARGET}: after the verdict: {error.message}")
+    assert verdict is not None
+    return verdict
 
 
 @contextlib.asynccontextmanager

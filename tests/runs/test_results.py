@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import resource
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,6 +26,7 @@ from farm.runs.junit import junit_xml
 from farm.runs.picture import bars, ticks
 from farm.runs.report import report_html
 from farm.runs.result import RunResult, Timing
+from farm.runs.words import describe
 from farm.smoke.verdict import Expectation, Fault, Outcome, Stage, Verdict
 from tests.smoke.scripted import LIMITS, Scripted
 
@@ -65,7 +69,7 @@ def test_the_folder_is_whole_or_not_there(tmp_path: Path) -> None:
         log.write(b"hello\r\n", 5.0, 1_700_000_000.25)
         log.close()
         assert not folder.path.exists()
-        folder.finish(result_of(passed(), folder.path))
+        folder.keep(result_of(passed(), folder.path))
     names = {path.name for path in folder.path.iterdir()}
     assert names == {"verdict.json", "console.log", "timeline.json", "junit.xml", "report.html"}
     assert (root / LATEST).resolve() == folder.path
@@ -101,7 +105,7 @@ def test_of_a_virtual_board_the_log_of_qemu_is_kept(tmp_path: Path) -> None:
         (folder.scratch / "board").mkdir()
         (folder.scratch / "board" / "qemu.log").write_text("no such device")
         (folder.scratch / "card.img").touch()
-        folder.finish(result_of(passed(), folder.path))
+        folder.keep(result_of(passed(), folder.path))
     assert (folder.path / "qemu.log").read_text() == "no such device"
     assert not (folder.path / "scratch").exists()
 
@@ -109,7 +113,7 @@ def test_of_a_virtual_board_the_log_of_qemu_is_kept(tmp_path: Path) -> None:
 def test_latest_is_the_last_one(tmp_path: Path) -> None:
     for _ in range(2):
         with RunFolder(tmp_path, "a") as folder:
-            folder.finish(result_of(passed(), folder.path))
+            folder.keep(result_of(passed(), folder.path))
     assert (tmp_path / LATEST).readlink() == Path(folder.id)
 
 
@@ -145,6 +149,42 @@ def test_console_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (tmp_path / "console.log").stat().st_size < 12_000
     assert "the log ends here" in read_log(tmp_path / "console.log")
     assert read_log(tmp_path / "console.log", 2000).startswith("[")
+
+
+@contextlib.contextmanager
+def _disk_takes(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond so many bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_cuts_the_log_and_keeps_the_verdict(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, "a") as folder:
+        with _disk_takes(5000), folder.log() as log:
+            for _ in range(100):
+                log.write(b"x" * 99 + b"\n", 0.0, 0.0)
+            log.note("power off", 0.0)
+        result = folder.keep(result_of(passed(), folder.path))
+    assert result.verdict.passed
+    assert any("console.log is cut: File too large" in text for text in result.verdict.warnings)
+    data = json.loads((folder.path / "verdict.json").read_bytes())
+    assert Verdict.from_json(data["verdict"]).warnings == result.verdict.warnings
+    assert (folder.path / "console.log").stat().st_size == 5000
+
+
+def test_a_full_disk_at_the_end_keeps_the_verdict(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, "a") as folder, _disk_takes(100):
+        with folder.log() as log:
+            log.write(b"hello\n", 0.0, 0.0)
+        result = folder.keep(result_of(failed(), folder.path))
+    assert result.exit_code is ExitCode.FAILED
+    assert any("not whole" in text and "verdict.json" in text for text in result.verdict.warnings)
+    assert "hello" in (folder.path / "console.log").read_text()
+    assert "not whole" in describe(result)
 
 
 @pytest.mark.parametrize(
