@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from farm.build.folders import folders_of
 from farm.build.record import BuildRecord, ContainerRecord, PartRecord, record_path
 from farm.build.resolve import BUILT_HERE, Resolved, Sources, resolve
 from farm.core.arch import Arch
@@ -21,6 +22,7 @@ from farm.oci.files import file_entries
 from farm.oci.store import Store
 from farm.oci.tree import Tree, make_tree
 from farm.rootfs import BootFacts, Container, Segment, compose
+from farm.rootfs.bundle import base_tree
 from farm.spec.assembly import Assembly
 from farm.spec.board import Board, PiFirmware
 from farm.spec.load import load
@@ -65,15 +67,18 @@ def build(
     found = _kernel(assembly, project, assembly_file)
     kernel = prepare_kernel(found, arch, store, settings, reporter)
     resolved = resolve(assembly, arch, sources, where=str(assembly_file))
+    facts = BootFacts(
+        board=board.name,
+        network_wait_s=max(member.network_wait_s for member in members),
+    )
+    there = folders_of(base_tree(resolved.containers, facts), resolved.init, store)
+    own = file_entries(assembly.files, base=Path(), where=str(assembly_file), folders=there)
     segments = compose(
         init=resolved.init,
         containers=resolved.containers,
-        files=make_tree(file_entries(assembly.files, base=Path(), where=str(assembly_file))),
+        files=make_tree(own),
         modules=module_tree(kernel, _modules(members, resolved), store),
-        facts=BootFacts(
-            board=board.name,
-            network_wait_s=max(member.network_wait_s for member in members),
-        ),
+        facts=facts,
         codec=kernel.codec,
         store=store,
         reporter=reporter,

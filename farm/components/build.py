@@ -17,6 +17,7 @@ from farm.core.files import locked
 from farm.core.progress import Reporter
 from farm.debian import Archive, ArchiveSettings, Package, StaleIndexError, package_tree
 from farm.debian.deb import merged_path
+from farm.oci.files import file_entry
 from farm.oci.store import Store, StoredImage
 from farm.oci.tree import Entry, Kind, Tree, epoch, make_tree
 from farm.spec.assembly import FileEntry
@@ -176,43 +177,38 @@ def _own_files(component: Component, folder: Path) -> Tree:
 
 def _own_file(file: FileEntry, folder: Path) -> Entry | None:
     path = merged_path("/".join(name for name in file.path.split("/") if name not in ("", ".")))
-    given = int(file.mode, 8) if file.mode else None
-    if file.directory:
-        mode = 0o755 if given is None else given
-        return Entry(path, Kind.FOLDER, mode, file.uid, file.gid)
-    if file.symlink is not None:
-        return Entry(path, Kind.SYMLINK, 0o777, file.uid, file.gid, target=file.symlink)
-    if file.contents is not None:
-        mode = 0o644 if given is None else given
-        return Entry(path, Kind.FILE, mode, file.uid, file.gid, data=file.contents.encode())
-    if file.source is None:
-        raise UserError(
-            f"files: {file.path}: a component cannot take metadata: only an assembly's files do"
-        )
-    return _source_file(file, path, given, folder)
+    where = f"files: {file.path}"
+    return file_entry(
+        file,
+        path,
+        where=where,
+        folder_mode=0o755,
+        file_mode=0o644,
+        read=lambda source: _read_source(folder / source, file, folder, where),
+    )
 
 
-def _source_file(file: FileEntry, path: str, given: int | None, folder: Path) -> Entry | None:
-    source = folder / (file.source or "")
+def _read_source(
+    source: Path, file: FileEntry, folder: Path, where: str
+) -> tuple[bytes, int] | None:
     if not source.resolve().is_relative_to(folder.resolve()):
         raise UserError(
-            f"files: {file.path}: {file.source} lies outside of the component's folder",
+            f"{where}: {file.source} lies outside of the component's folder",
             hint=f"put a copy into {folder}",
         )
     try:
         status = source.stat()
         if status.st_size > _MAX_OWN_BYTES:
-            raise UserError(f"files: {file.path}: {source}: larger than 1 GiB")
+            raise UserError(f"{where}: {source}: larger than 1 GiB")
         data = source.read_bytes()
     except FileNotFoundError as error:
         if file.optional:
             return None
-        raise UserError(f"files: {file.path}: {source}: no such file") from error
+        raise UserError(f"{where}: {source}: no such file") from error
     except OSError as error:
-        raise UserError(f"files: {file.path}: {source}: {error.strerror}") from error
+        raise UserError(f"{where}: {source}: {error.strerror}") from error
     # Of its mode only what version control keeps: whoever's umask it is, the same image.
-    mode = given if given is not None else 0o755 if status.st_mode & 0o100 else 0o644
-    return Entry(path, Kind.FILE, mode, file.uid, file.gid, data=data)
+    return data, 0o755 if status.st_mode & 0o100 else 0o644
 
 
 # --- the cache ----------------------------------------------------------------------------------

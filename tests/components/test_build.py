@@ -130,7 +130,7 @@ def test_an_image_whose_blob_is_gone_is_made_anew(tmp_path: Path, store: Store) 
         ({"path": "/x", "source": "/etc/hostname"}, "lies outside of the component's folder"),
         ({"path": "/x", "source": "link"}, "lies outside of the component's folder"),
         ({"path": "/x", "source": "."}, "Is a directory"),
-        ({"path": "/x", "metadata": "yaml"}, "cannot take metadata"),
+        ({"path": "/x", "metadata": "yaml"}, "metadata: cannot be written"),
         ({"path": "//", "contents": "x"}, "not a normal path"),
     ],
 )
