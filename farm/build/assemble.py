@@ -21,7 +21,14 @@ from farm.kernels import device_tree, module_tree, prepare_kernel
 from farm.oci.files import file_entries
 from farm.oci.store import Store
 from farm.oci.tree import Tree, make_tree
-from farm.rootfs import BootFacts, Container, Segment, compose
+from farm.rootfs import (
+    BootFacts,
+    Container,
+    Segment,
+    build_id,
+    compose,
+    identity_segment,
+)
 from farm.rootfs.bundle import base_tree
 from farm.spec.assembly import Assembly
 from farm.spec.board import Board, PiFirmware
@@ -83,6 +90,8 @@ def build(
         store=store,
         reporter=reporter,
     )
+    identity = build_id(kernel.kernel, segments)
+    segments = (*segments, identity_segment(identity, kernel.codec, store))
     files = boot_files(
         members,
         kernel=store.blob_path(kernel.kernel.digest),
@@ -106,6 +115,7 @@ def build(
         boards=tuple(member.name for member in members),
         arch=arch,
         digest=card.digest,
+        build_id=identity,
         size_bytes=card.size_bytes,
         kernel=assembly.kernel.image,
         kernel_release=kernel.release,

@@ -39,7 +39,8 @@ class BuildRecord(Model):
     """What was built; written beside the image.
 
     `digest` is the SHA-256 of the image's bytes that matter (see `farm.image.card`);
-    `init_images` are references with their digests, in order.
+    `build_id` is what the guest's init says of itself, of kernel and initramfs; "" in a record of
+    before there was one. `init_images` are references with their digests, in order.
     """
 
     format: Literal[1] = 1
@@ -49,6 +50,7 @@ class BuildRecord(Model):
     boards: tuple[str, ...]
     arch: Arch
     digest: str
+    build_id: str = ""
     size_bytes: int
     kernel: str
     kernel_release: str

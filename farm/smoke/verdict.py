@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     FIRMWARE = "firmware"
     PANIC = "panic"
     OOPS = "oops"
+    INIT_FAILED = "init-failed"
     NO_OUTPUT = "no-output"
     HANG = "hang"
     ONBOOT_FAILED = "onboot-failed"
@@ -73,6 +74,7 @@ class Limits:
         kernel_s: from the hand-over to init's first timeline line.
         step_s: between two timeline lines, until the boot is complete.
         settle_s: how long a complete boot is watched further.
+        alive_s: how much longer init may take to say that the system is alive still.
         port_s: from the complete boot until every declared port must have answered.
     """
 
@@ -80,6 +82,7 @@ class Limits:
     kernel_s: float = 90.0
     step_s: float = 90.0
     settle_s: float = 5.0
+    alive_s: float = 30.0
     port_s: float = 30.0
 
 
@@ -93,6 +96,8 @@ class Expectation:
         services: names of the services.
         ports: (service, TCP port) that are asked from outside.
         missing: what the board lacks, so that steps that need it may be skipped.
+        build_id: what the image's init says of itself; "" where it is not known.
+        kernel_release: the kernel's; "" where it is not known.
         limits: the time limits.
     """
 
@@ -101,6 +106,8 @@ class Expectation:
     services: tuple[str, ...] = ()
     ports: tuple[tuple[str, int], ...] = ()
     missing: tuple[str, ...] = ()
+    build_id: str = ""
+    kernel_release: str = ""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -129,7 +136,8 @@ class ConsoleHealth:
         bytes: how many were read.
         undecodable_bytes: of them, neither text nor a control character that consoles use.
         corrupt_lines: timeline lines whose checksum or shape is wrong.
-        foreign_lines: timeline lines of another boot, or with a number that was there before.
+        foreign_lines: timeline lines that are not believed: of another boot, with a number that
+            was there before, from before `start`, or not from the kernel's log as the others.
         lost_lines: numbers that are missing in the timeline.
     """
 

@@ -24,7 +24,16 @@ from farm.debian import ArchiveSettings
 from farm.kernels import PreparedKernel, module_tree, prepare_kernel
 from farm.oci.store import Store, StoredImage
 from farm.oci.tree import Entry, Kind, Tree, make_tree
-from farm.rootfs import BootFacts, Codec, Container, ContainerKind, compose, concatenate
+from farm.rootfs import (
+    BootFacts,
+    Codec,
+    Container,
+    ContainerKind,
+    build_id,
+    compose,
+    concatenate,
+    identity_segment,
+)
 from farm.smoke.timeline import Corrupt, Event, parse_line
 from farm.spec.component import Need
 from farm.spec.container import ContainerConfig, Health
@@ -79,6 +88,7 @@ class Machine:
         self.settings = ArchiveSettings.from_environment()
         self.init = self.component("init")
         self.kernel = self._kernel()
+        self.build_id = ""
         tree = self.store.tree(self.init)
         wanted = ("usr/bin/busybox", "usr/bin/sh")
         self._busybox = [entry for entry in tree if entry.path in wanted]
@@ -163,6 +173,8 @@ class Machine:
             store=self.store,
             reporter=SilentReporter(),
         )
+        self.build_id = build_id(self.kernel.kernel, segments)
+        segments = (*segments, identity_segment(self.build_id, codec, self.store))
         initrd = self.folder / "initrd"
         with initrd.open("wb") as file:
             concatenate(segments, self.store, file)
