@@ -73,10 +73,16 @@ run_step() {
 		} 2>&1 3<&- | svlogd -tt "$FARM_LOG/$2" 3<&- &
 		logger=$!
 		now
-		limit=$((NOW + $3 * 100))
+		limit=$((NOW + $3 * 100)) begun=$NOW tell=$((NOW + TELL_FIRST))
 		while [ ! "$RC" ]; do
 			next 2
 			now
+			if [ $NOW -ge $tell ] && [ ! "$RC" ]; then
+				# Whoever waits must see why.
+				tell_output "$2"
+				tell=$((begun + TELL_AGAIN))
+				[ $NOW -lt $tell ] || tell=$((NOW + 100 * TELL_AGAIN))
+			fi
 			[ "$3" = 0 ] || [ $NOW -lt $limit ] || break
 		done
 	else

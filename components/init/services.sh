@@ -17,6 +17,11 @@ WAITING=0
 FAILED=
 TOLD=yes
 LOOKS=30
+SETTLED_AT=
+# Hundredths of a second from the complete boot to the word that the system is alive still.
+SETTLED_AFTER=400
+# Hundredths of a second after which it is told what whoever is not up has written so far.
+TELL_FIRST=1000 TELL_AGAIN=6000
 
 # Sets variables of service N from those without the number: N NAME...
 keep() {
@@ -87,6 +92,7 @@ begin() {
 	fi
 	keep $1 STATE BEGAN RUNS LIMIT AGAIN PAUSE RC
 	PACE=0.005 LAST_BEGAN=$NOW LOOKED=$NOW
+	[ $WAITING -gt 0 ] || WAITED_FROM=$NOW TELL_AT=$((NOW + TELL_FIRST))
 	WAITING=$((WAITING + 1))
 }
 
@@ -108,9 +114,11 @@ watch_services() {
 			recall $N STATE
 			[ $STATE = starting ] && watch_service $N
 		done
+		[ $NOW -lt $TELL_AT ] || tell_waiting
 	else
 		[ "$TOLD" ] || tell_end
 		next 2
+		now
 		# An address may come later, when a cable is plugged in or a server answers.
 		case $ADDRESS in
 		*\ )
@@ -121,6 +129,32 @@ watch_services() {
 			;;
 		esac
 	fi
+	[ ! "$SETTLED_AT" ] || [ $NOW -lt $SETTLED_AT ] || tell_settled
+}
+
+# Shows what the services that are not up yet have written so far: early, and once more.
+tell_waiting() {
+	TELL_AT=$((WAITED_FROM + TELL_AGAIN))
+	[ $NOW -lt $TELL_AT ] || TELL_AT=$((NOW + 100 * TELL_AGAIN))
+	N=0
+	while [ $N -lt $SERVICES ]; do
+		N=$((N + 1))
+		recall $N STATE NAME
+		[ $STATE = starting ] && tell_output "$NAME"
+	done
+}
+
+# Says that the system is alive still, and how many of its services are up.
+tell_settled() {
+	SETTLED_AT=
+	N=0 up=0
+	while [ $N -lt $SERVICES ]; do
+		N=$((N + 1))
+		recall $N STATE NAME
+		[ $STATE = up ] && [ -e "/run/crun/$NAME/status" ] && up=$((up + 1))
+	done
+	since $BEGAN_AT
+	event settled s=$REPLY up=$up
 }
 
 watch_service() {
@@ -221,5 +255,6 @@ tell_end() {
 	else
 		since $BEGAN_AT
 		event complete s=$REPLY
+		SETTLED_AT=$((NOW + SETTLED_AFTER))
 	fi
 }

@@ -24,6 +24,7 @@ class Finding:
         since: number of the console line where the cause begins; None for the last ones.
         first: whether the beginning of the cause tells more than its end.
         grace_s: how long further lines are waited for; they may tell a graver cause.
+        first_cause: whether nothing that follows can be a cause of its own.
     """
 
     outcome: Outcome
@@ -33,15 +34,17 @@ class Finding:
     since: int | None = None
     first: bool = False
     grace_s: float = GRACE_S
+    first_cause: bool = False
 
     @property
     def weight(self) -> int:
         """Which of two findings of one boot is its cause: the heavier one."""
-        return _WEIGHTS.get(self.outcome, 1)
+        return _FIRST_CAUSE if self.first_cause else _WEIGHTS.get(self.outcome, 1)
 
 
 # An oops kills a service, a panic follows an oops and ends in a reboot: each time the
 # earlier link of the chain is the cause that a person wants to see.
+_FIRST_CAUSE = 9
 _WEIGHTS = {Outcome.PANIC: 4, Outcome.OOPS: 3, Outcome.FIRMWARE: 2}
 
 
@@ -72,4 +75,37 @@ def oops(line: Line) -> Finding:
         since=line.number,
         first=True,
         grace_s=4.0,
+    )
+
+
+def initramfs(line: Line) -> Finding:
+    """The finding for a kernel that could not unpack its initramfs."""
+    return Finding(
+        Outcome.INIT_FAILED,
+        f"the kernel could not unpack all of its initramfs: {line.text.split('] ', 1)[-1].strip()}",
+        "the initramfs on the card is damaged, or this kernel cannot unpack it: build the image "
+        "and write the card anew; if it fails again, the card is worn out or the store is rotten",
+        since=max(1, line.number - 3),
+        first=True,
+        first_cause=True,
+    )
+
+
+def other_version(version: int) -> Finding:
+    """The finding for a timeline that this farm cannot read."""
+    return Finding(
+        Outcome.INFRASTRUCTURE,
+        f"init tells its timeline in version {version} of its format, and this farm knows another",
+        "use the farm that built this image, or build the image with this one",
+        first_cause=True,
+    )
+
+
+def doubted(doubt: str) -> Finding:
+    """The finding for a boot that seems good by a timeline that cannot be relied on."""
+    return Finding(
+        Outcome.INFRASTRUCTURE,
+        f"what was read of the boot is good, but not all of it can be relied on: {doubt}",
+        "check the serial line (cable, speed, power), and that nothing in the image writes lines "
+        "like the timeline's; then run it again",
     )

@@ -16,8 +16,11 @@ def overdue(watch: BootWatch) -> Finding | None:
     """Return what it means if a limit has passed, else None."""
     limits = watch.expectation.limits
     progress = watch.progress
-    if watch.complete:
-        return None
+    if progress.complete_at_s is not None:
+        due_s = progress.complete_at_s + limits.settle_s + limits.alive_s
+        if progress.settled or watch.clock_s <= due_s:
+            return None
+        return _blame_console(watch) or _frozen(watch)
     if progress.stage is not None:
         if watch.clock_s - progress.last_at_s <= limits.step_s:
             return None
@@ -43,7 +46,21 @@ def _blame_console(watch: BootWatch) -> Finding | None:
             "check the serial line: speed, ground, cable, the board's power (undervoltage "
             "moves a Raspberry Pi's baud rate)",
         )
-    if watch.progress.corrupt_since_event:
+    lines = watch.progress.lines
+    if lines.boot is None and lines.stray_lines:
+        return Finding(
+            Outcome.INFRASTRUCTURE,
+            "timeline lines came, but not the first one, so that nobody knows whose they are",
+            "check the serial line (cable, speed, power); then run it again",
+        )
+    if lines.doubt is not None:
+        return Finding(
+            Outcome.INFRASTRUCTURE,
+            f"the boot's end is unknown, since {lines.doubt}",
+            "check the serial line (cable, speed, power), and that nothing in the image writes "
+            "lines like the timeline's; then run it again",
+        )
+    if lines.corrupt_since_event:
         return Finding(
             Outcome.INFRASTRUCTURE,
             "the last timeline lines arrived damaged, so that the boot's end is unknown",
@@ -99,6 +116,17 @@ def _kernel_hangs(watch: BootWatch) -> Finding:
     )
 
 
+def _frozen(watch: BootWatch) -> Finding:
+    limits = watch.expectation.limits
+    return Finding(
+        Outcome.HANG,
+        "the boot was complete, and then the system did not say that it is alive within "
+        f"{limits.settle_s + limits.alive_s:g} s",
+        "the system froze: the console's last lines may show what it did; a service that takes "
+        "all of the processor or memory does that too",
+    )
+
+
 def _step_hangs(watch: BootWatch) -> Finding:
     limit = f"{watch.expectation.limits.step_s:g} s"
     progress = watch.progress
@@ -119,6 +147,7 @@ def _step_hangs(watch: BootWatch) -> Finding:
             f"does {names} wait for something that is not there? Its health command decides when "
             "it is up",
             step=starting[0],
+            since=progress.starting_line,
         )
     return Finding(
         Outcome.HANG,

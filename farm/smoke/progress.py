@@ -4,42 +4,35 @@
 from __future__ import annotations
 
 from farm.smoke.finding import Finding
+from farm.smoke.sequence import Sequence, Taken
 from farm.smoke.timeline import Event
 from farm.smoke.verdict import Expectation, Outcome, Skipped, Stage
 
+CAUSE_LINES = 30
 _SHOWN = 8
 
 
 class Progress:
     """Follows one boot's timeline events.
 
-    Events of another boot, or with a number that was there before, are counted and not
-    believed; a new `start` is a new boot.
+    Those that are not believed (`Sequence`) decide nothing.
     """
 
     def __init__(self, expectation: Expectation) -> None:
         self._expected = expectation
+        self.lines = Sequence()
         self.stage: Stage | None = None
-        self.boot: str | None = None
         self.events: list[Event] = []
         self.arrivals: list[float] = []
         self.skipped: list[Skipped] = []
-        self.foreign_lines = 0
-        self.lost: list[tuple[int, int]] = []
-        self.corrupt_lines = 0
-        self.corrupt_since_event = 0
         self.last_at_s = 0.0
         self.step: str = ""
         self.complete_at_s: float | None = None
+        self.settled = False
+        self._up: set[str] = set()
         self._done: set[tuple[str, str]] = set()
         self._starting: dict[str, int] = {}
         self.step_line: int | None = None
-        self._next_seq = 1
-
-    @property
-    def lost_lines(self) -> int:
-        """How many numbers are missing."""
-        return sum(last - first + 1 for first, last in self.lost)
 
     @property
     def starting(self) -> tuple[str, ...]:
@@ -47,40 +40,39 @@ class Progress:
         return tuple(self._starting)
 
     @property
-    def damaged(self) -> bool:
-        """Whether timeline lines did not arrive as they were written."""
-        return bool(self.lost or self.corrupt_lines)
+    def starting_line(self) -> int | None:
+        """The console line where the first of them began."""
+        return min(self._starting.values(), default=None)
 
-    def corrupt(self) -> None:
-        """Take note of a line whose checksum or shape is wrong."""
-        self.corrupt_lines += 1
-        self.corrupt_since_event += 1
+    def take(self, event: Event, number: int, clock_s: float, *, stamped: bool) -> Finding | None:
+        """Take an event; return what it decides, if anything.
 
-    def take(self, event: Event, number: int, clock_s: float) -> Finding | None:
-        """Take an event from console line `number`; return what it decides, if anything."""
-        if self.boot is None:
-            self.boot = event.boot
-        elif event.boot != self.boot:
-            self.foreign_lines += 1
-            if event.name == "start" and event.seq == 1:
+        Args:
+            event: what init says.
+            number: of the console line.
+            clock_s: when it was read, on the target's clock.
+            stamped: whether the kernel's stamp stood before it.
+        """
+        match self.lines.take(event, stamped=stamped):
+            case Taken.IGNORED:
+                return None
+            case Taken.ANOTHER_BOOT:
                 return self._another_boot(event)
-            return None
-        if event.seq < self._next_seq:
-            self.foreign_lines += 1
-            return None
-        if event.seq > self._next_seq:
-            self.lost.append((self._next_seq, event.seq - 1))
-        self._next_seq = event.seq + 1
         self.events.append(event)
         self.arrivals.append(clock_s)
         self.last_at_s = clock_s
-        self.corrupt_since_event = 0
         return self._judge(event, number, clock_s)
 
     def _judge(self, event: Event, number: int, clock_s: float) -> Finding | None:
         name = event.fields.get("name", "")
         match event.name:
-            case "start" | "modules" | "network":
+            case "start":
+                self._reach(Stage.INIT)
+                return self._start(event)
+            case "modules":
+                self._reach(Stage.INIT)
+                return self._modules(event, number)
+            case "network":
                 self._reach(Stage.INIT)
             case "onboot-begin":
                 self._reach(Stage.ONBOOT)
@@ -95,12 +87,15 @@ class Progress:
             case "service-up":
                 self._starting.pop(name, None)
                 self._done.add(("services", name))
+                self._up.add(name)
             case "service-failed":
                 return self._service_failed(event, name)
             case "service-exit":
                 return self._service_exit(event, name, number)
             case "complete":
                 return self._complete(clock_s)
+            case "settled":
+                return self._settled(event)
             case "failed":
                 return self._failed(event, name)
             case "shutdown":
@@ -110,6 +105,36 @@ class Progress:
     def _reach(self, stage: Stage) -> None:
         if self.stage is None or stage.order > self.stage.order:
             self.stage = stage
+
+    def _start(self, event: Event) -> Finding | None:
+        """Compare the system that began with the one that is tested."""
+        for what, key, meant in (
+            ("kernel", "kernel", self._expected.kernel_release),
+            ("build id", "build", self._expected.build_id),
+        ):
+            found = event.fields.get(key, "")
+            if meant and found != meant:
+                return Finding(
+                    Outcome.INFRASTRUCTURE,
+                    f"another system booted than the one under test: its {what} is "
+                    f"{found or 'not told'}, and the image's is {meant}",
+                    "is this the right board, with the right card in, and does it boot from that "
+                    "card? Was the image built anew after it was written?",
+                    first_cause=True,
+                )
+        return None
+
+    def _modules(self, event: Event, number: int) -> Finding | None:
+        failed = event.fields.get("failed", "0")
+        if failed == "0":
+            return None
+        return Finding(
+            Outcome.INIT_FAILED,
+            f"{failed} of the image's kernel modules could not be loaded",
+            "the lines `insmod: ...` name them and say why; boards and components list what is "
+            "loaded under `modules:`",
+            since=max(1, number - CAUSE_LINES),
+        )
 
     def _onboot_end(self, event: Event, name: str) -> Finding | None:
         self._reach(Stage.ONBOOT)
@@ -158,6 +183,7 @@ class Progress:
         return Finding(Outcome.SERVICE_FAILED, summary, advice, step=name, since=since)
 
     def _service_exit(self, event: Event, name: str, number: int) -> Finding:
+        self._up.discard(name)
         code = event.fields.get("rc", "?")
         when = (
             "after the boot was complete" if self.complete_at_s is not None else "after it was up"
@@ -174,6 +200,7 @@ class Progress:
     def _complete(self, clock_s: float) -> Finding | None:
         self._reach(Stage.COMPLETE)
         self.complete_at_s = clock_s
+        self.lines.late = True
         self.step = ""
         for kind, names, outcome in (
             ("onboot", self._expected.onboot, Outcome.ONBOOT_FAILED),
@@ -184,9 +211,20 @@ class Progress:
                 return self._unaccounted(kind, absent, outcome)
         return None
 
+    def _settled(self, event: Event) -> Finding | None:
+        self.settled = True
+        up, count = event.fields.get("up", ""), len(self._up)
+        if up.isdecimal() and int(up) >= count:
+            return None
+        return Finding(
+            Outcome.SERVICE_FAILED,
+            f"of {count} services that came up, only {up} still ran when the boot had settled",
+            "`/run/log/NAME/` in the guest has what each service wrote",
+        )
+
     def _unaccounted(self, kind: str, absent: list[str], outcome: Outcome) -> Finding:
         names = ", ".join(absent)
-        if self.damaged:
+        if self.lines.damaged:
             return Finding(
                 Outcome.INFRASTRUCTURE,
                 f"the console lost timeline lines, so that nothing is known of {names}",
@@ -226,8 +264,8 @@ class Progress:
     def _another_boot(self, event: Event) -> Finding:
         return Finding(
             Outcome.BOOT_LOOP,
-            f"the system booted again (boot {self.boot}, then {event.boot}), and nobody asked "
-            "for it",
+            f"the system booted again (boot {self.lines.boot}, then {event.boot}), and nobody "
+            "asked for it",
             "read the last lines before the second boot: a watchdog, `reboot`, or a loss of "
             "power ends a boot",
             step=self.step,

@@ -21,7 +21,7 @@ VERSION = 1
 """Of the format; it stands in each line's first word."""
 
 EVENTS: Mapping[str, tuple[str, ...]] = {
-    "start": ("kernel", "init"),
+    "start": ("kernel", "init", "build"),
     "modules": ("count", "failed"),
     "network": ("interface", "address"),
     "onboot-begin": ("name",),
@@ -32,6 +32,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "service-failed": ("name", "rc", "reason"),
     "service-exit": ("name", "rc"),
     "complete": ("s",),
+    "settled": ("s", "up"),
     "failed": ("stage", "name", "rc"),
     "shutdown": ("reason",),
 }
@@ -49,7 +50,8 @@ _SHAPE = re.compile(
     r" (?P<time>[0-9]{1,9}\.[0-9]{2}) (?P<event>[a-z][a-z-]{0,31})(?P<fields>(?: [^ ]+)*)"
     r" #(?P<crc>[0-9a-f]{8})"
 )
-_HEAD = re.compile(r"farm/[0-9]{1,4} ")
+_HEAD = re.compile(r"farm/([0-9]{1,4}) ")
+_SUM = re.compile(r" #([0-9a-f]{8})\Z")
 _FIELD = re.compile(r"([a-z][a-z0-9-]{0,31})=((?:[A-Za-z0-9._+:@,-]|%[0-9A-F]{2})*)")
 _END = " \t\r\n\0"
 
@@ -81,30 +83,38 @@ class Corrupt:
     reason: str
 
 
-def parse_line(text: str) -> Event | Corrupt | None:
+@dataclass(frozen=True)
+class OtherVersion:
+    """A sound line of another version of the format, which is not known here."""
+
+    text: str
+    version: int
+
+
+def parse_line(text: str) -> Event | Corrupt | OtherVersion | None:
     """Read one line of a console.
 
     Args:
         text: the line, with or without its end; anything may stand before the timeline's part.
 
     Returns:
-        the event; what is wrong with a line that begins as one; None for any other line.
+        the event; what is wrong with a line that begins as one; which version of the format a
+        sound line has, if another; None for any other line.
     """
     line = text[-2 * MAX_LINE :].rstrip(_END)
     if _MARK not in line:
         return None
-    heads = [head.start() for head in _HEAD.finditer(line)]
+    heads = list(_HEAD.finditer(line))
     if not heads:
         return None
     # A line that was cut off may be followed, without a line's end, by one that is whole.
-    part = line[heads[-1] :]
+    part, version = line[heads[-1].start() :], int(heads[-1][1])
     shape = _SHAPE.fullmatch(part)
+    if version != VERSION and _sound(part):
+        return OtherVersion(part, version)
     if shape is None:
         return Corrupt(part, "not the shape of a timeline line")
-    if int(shape["version"]) != VERSION:
-        return Corrupt(part, f"version {shape['version']} of the format is not known here")
-    body = part[: part.rindex(" #")]
-    if f"{zlib.crc32(body.encode(errors='surrogateescape')):08x}" != shape["crc"]:
+    if not _sound(part):
         return Corrupt(part, "the checksum is wrong")
     fields: dict[str, str] = {}
     for word in shape["fields"].split():
@@ -117,6 +127,15 @@ def parse_line(text: str) -> Event | Corrupt | None:
         return Corrupt(part, f"{shape['event']} without {', '.join(absent)}")
     seq, time_s = int(shape["seq"]), float(shape["time"])
     return Event(shape["boot"], seq, time_s, shape["event"], fields)
+
+
+def _sound(part: str) -> bool:
+    """Whether a line's checksum, which every version has at its end, is right."""
+    found = _SUM.search(part)
+    if found is None:
+        return False
+    body = part[: found.start()].encode(errors="surrogateescape")
+    return f"{zlib.crc32(body):08x}" == found[1]
 
 
 def format_line(event: Event) -> str:

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Iterator
 
 from farm.firmware import console as firmware
-from farm.smoke.finding import Finding, oops, panic
-from farm.smoke.kernel import KernelReader, Sign, begins_kernel, stamped
+from farm.smoke.finding import Finding, doubted, initramfs, oops, other_version, panic
+from farm.smoke.kernel import KernelReader, Sign, begins_kernel, stamped, stamped_at
 from farm.smoke.limits import overdue
 from farm.smoke.lines import Line, LineReader, harmless
-from farm.smoke.progress import Progress, power_off
-from farm.smoke.timeline import Event, parse_line
+from farm.smoke.progress import CAUSE_LINES, Progress, power_off
+from farm.smoke.timeline import Corrupt, Event, OtherVersion, parse_line
 from farm.smoke.verdict import (
     ConsoleHealth,
     Expectation,
@@ -30,7 +30,6 @@ from farm.smoke.verdict import (
 
 KEPT_LINES = 2000
 LAST_LINES = 20
-CAUSE_LINES = 30
 TRACE_LINES = 60
 """Of a panic or oops: registers stand before the call trace."""
 MAX_WARNINGS = 20
@@ -135,7 +134,7 @@ class BootWatch:
     @property
     def ports_to_ask(self) -> tuple[tuple[str, int], ...]:
         """The (service, port) that must answer from outside: not those of skipped services."""
-        skipped = {one.name for one in self.progress.skipped}
+        skipped = {one.name for one in self.progress.skipped if one.kind == "services"}
         return tuple(one for one in self.expectation.ports if one[0] not in skipped)
 
     @property
@@ -162,8 +161,8 @@ class BootWatch:
             Finding(
                 Outcome.PORT_CLOSED,
                 f"{service} is up, but its TCP port {port} does not answer from outside: {why}",
-                f"does {service} listen on every address, and on port {port}? `farm console` "
-                "shows its log; `ports:` of the component says what is asked",
+                f"does {service} listen on every address, and on port {port}? What it wrote is "
+                f"in the guest's /run/log/{service}; `ports:` of the component says what is asked",
                 step=service,
                 grace_s=0.0,
             )
@@ -198,15 +197,20 @@ class BootWatch:
         elif self._firmware_again(kind, line):
             return
         said = parse_line(text)
-        if isinstance(said, Event):
-            self._reach(Stage.KERNEL)
-            self._found(self.progress.take(said, line.number, line.clock_s))
-            if self.progress.stage is not None:
-                self._reach(self.progress.stage)
-        elif said is not None:
-            self.progress.corrupt()
-        else:
-            self._kernel_line(line)
+        match said:
+            case Event():
+                has_stamp = stamped_at(text, text.rindex("farm/"))
+                found = self.progress.take(said, line.number, line.clock_s, stamped=has_stamp)
+                self._found(found)
+                if self.progress.stage is not None:
+                    self._reach(Stage.KERNEL)
+                    self._reach(self.progress.stage)
+            case OtherVersion() if self.progress.lines.boot is None:
+                self._found(other_version(said.version))
+            case OtherVersion() | Corrupt():
+                self.progress.lines.corrupt()
+            case None:
+                self._kernel_line(line)
 
     def _firmware_again(self, kind: str, line: Line) -> bool:
         """Take a line of the time after the hand-over; return whether the firmware is back.
@@ -217,7 +221,7 @@ class BootWatch:
         if stamped(text) or not firmware.is_firmware_line(kind, text):
             self._firmware_lines = 0
             return False
-        self._firmware_lines += 1
+        self._firmware_lines += firmware.proves_firmware(kind, text)
         end = firmware.handed_over(kind, text) or firmware.stopped(kind, text) is not None
         if self._firmware_lines >= FIRMWARE_LINES or (end and self._firmware_lines > 1):
             self._found(self._again("the firmware began anew"))
@@ -252,7 +256,7 @@ class BootWatch:
                 self.banners += 1
                 # A second console of one port replays the log, so that a second banner
                 # before init proves nothing.
-                if self.progress.boot is not None or self.banners > 2:
+                if self.progress.lines.boot is not None or self.banners > 2:
                     self._found(self._again("the kernel began anew"))
             case Sign.PANIC:
                 self._found(panic(line, CAUSE_LINES // 3))
@@ -260,6 +264,8 @@ class BootWatch:
                 self._close(Outcome.PANIC)
             case Sign.OOPS:
                 self._found(oops(line))
+            case Sign.INITRAMFS:
+                self._found(initramfs(line))
             case Sign.WARNING:
                 self._warn(text)
             case Sign.RESTART:
@@ -315,10 +321,26 @@ class BootWatch:
             return False
         if self.clock_s - complete_at < self.expectation.limits.settle_s:
             return False
+        if not self.progress.settled:
+            return False
         self._reach(Stage.SETTLED)
         return self._answered.issuperset(self.ports_to_ask)
 
+    def _doubt(self) -> str | None:
+        """Why all that was read is good and proves nothing all the same; None where it does."""
+        if self.progress.lines.doubt is not None:
+            return self.progress.lines.doubt
+        # A build id ties the timeline to this image; without one, the whole boot must be seen.
+        seen = self.banners > 0 or any(mark.stage is Stage.FIRMWARE for mark in self._marks)
+        if not self.expectation.build_id and not seen:
+            return "neither the firmware nor the kernel was seen to begin"
+        return None
+
     def _pass(self) -> None:
+        if (doubt := self._doubt()) is not None:
+            self._finding, self._finding_at = doubted(doubt), (self._number, self.clock_s)
+            self._decide(self._finding)
+            return
         what = "what this board can exercise" if self.progress.skipped else "everything"
         finding = Finding(Outcome.PASS, f"the boot is complete, and {what} is up", "")
         self.verdict = self._verdict(finding, ())
@@ -355,9 +377,9 @@ class BootWatch:
             console=ConsoleHealth(
                 bytes=self._reader.bytes_read,
                 undecodable_bytes=self._reader.undecodable_bytes,
-                corrupt_lines=progress.corrupt_lines,
-                foreign_lines=progress.foreign_lines,
-                lost_lines=progress.lost_lines,
+                corrupt_lines=progress.lines.corrupt_lines,
+                foreign_lines=progress.lines.foreign_lines,
+                lost_lines=progress.lines.lost_lines,
             ),
             duration_s=self._since_power(),
         )
@@ -367,9 +389,10 @@ class BootWatch:
             yield f"{text} ({count} times)" if count > 1 else text
         if self.garbled:
             yield "the console is garbled: check its speed, cable and ground"
-        if corrupt := self.progress.corrupt_lines:
+        lines = self.progress.lines
+        if corrupt := lines.corrupt_lines:
             yield f"{corrupt} timeline lines with a wrong checksum or shape"
-        if foreign := self.progress.foreign_lines:
-            yield f"{foreign} timeline lines of another boot, or sent a second time: not believed"
-        for first, last in self.progress.lost[:MAX_WARNINGS]:
+        if foreign := lines.foreign_lines:
+            yield f"{foreign} timeline lines of another boot or origin, or sent twice: not believed"
+        for first, last in lines.lost[:MAX_WARNINGS]:
             yield f"timeline lines {first} to {last} never arrived"

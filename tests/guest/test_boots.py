@@ -23,15 +23,19 @@ def test_a_good_boot(machine: Machine) -> None:
         machine.container("services", "asked", "exec sleep 100000", health=_OK),
         machine.container("services", "unasked", "echo noise; exec sleep 100000"),
     ]
-    boot = machine.boot(containers, until=seen("complete"))
+    boot = machine.boot(containers, until=seen("settled"))
     names = boot.names()
     assert names[:5] == [
         *("start", "onboot-begin zeta", "onboot-end zeta"),
         *("onboot-begin alpha", "onboot-end alpha"),
     ]
     assert sorted(names[5:7]) == ["service-begin asked", "service-begin unasked"]
-    assert names[7:] == ["service-up asked", "service-up unasked", "complete"]
+    assert names[7:] == ["service-up asked", "service-up unasked", "complete", "settled"]
     assert boot.one("start").fields["kernel"] == machine.kernel.release
+    assert boot.one("start").fields["build"] == machine.build_id
+    settled = boot.one("settled")
+    assert settled.fields["up"] == "2"
+    assert settled.time_s == pytest.approx(boot.one("complete").time_s + 4, abs=0.1)
     assert boot.one("onboot-end", "zeta").fields["rc"] == "0"
     assert boot.one("service-up", "asked").fields["by"] == "health"
     unasked = boot.one("service-up", "unasked").fields
@@ -110,7 +114,37 @@ def test_a_health_command_that_never_succeeds_is_a_failed_boot(machine: Machine)
     begun = boot.one("service-begin", "sick").time_s
     assert boot.one("service-failed", "sick").time_s == pytest.approx(begun + 20, abs=1)
     assert boot.one("failed").fields["name"] == "stuck"
-    assert boot.said("farm: sick") == ["running"]
+    # Once while it was waited for, once when it was not any longer.
+    assert boot.said("farm: sick") == ["running", "running"]
+
+
+def test_what_waits_shows_what_it_wrote_so_far(machine: Machine) -> None:
+    never = Health(command=("/usr/bin/busybox", "false"), timeout_s=90)
+    containers = [
+        machine.container("onboot", "waiter", "echo disk?; sleep 70"),
+        machine.container("services", "dreamer", "echo peer?; exec sleep 100000", health=never),
+    ]
+    boot = machine.boot(containers, until=seen("service-failed"))
+    assert boot.said("farm: waiter") == ["disk?"] * 2
+    assert boot.said("farm: dreamer") == ["peer?"] * 3
+    lines = [line for line in boot.console.splitlines() if "disk?" in line or "peer?" in line]
+    at_s = [float(line.partition("[")[2].partition("]")[0]) for line in lines]
+    begun = [boot.one("onboot-begin").time_s] * 2 + [boot.one("service-begin").time_s] * 3
+    waited = [at - begin for at, begin in zip(at_s, begun, strict=True)]
+    assert waited == pytest.approx([10, 60, 10, 60, 90], abs=3)
+
+
+def test_a_service_that_is_gone_is_not_counted(machine: Machine) -> None:
+    # It comes up once; the second time its health command never succeeds.
+    first = ("/usr/bin/busybox", "sh", "-c", "test ! -e /again")
+    script = "[ -e /again ] || { sleep 2; >/again; exit 1; }; exec sleep 100000"
+    containers = [
+        machine.container("services", "gone", script, health=Health(command=first, timeout_s=60)),
+        machine.container("services", "stays", "exec sleep 100000", health=_OK),
+    ]
+    boot = machine.boot(containers, until=seen("settled"))
+    assert boot.names()[-3:] == ["complete", "service-exit gone", "settled"]
+    assert boot.one("settled").fields["up"] == "1"
 
 
 def test_a_service_that_dies_later_is_told_and_started_again(machine: Machine) -> None:
@@ -119,7 +153,7 @@ def test_a_service_that_dies_later_is_told_and_started_again(machine: Machine) -
     )
     boot = machine.boot([one], until=seen("service-up", 2))
     assert boot.names()[1:] == [
-        *("service-begin mortal", "service-up mortal", "complete"),
+        *("service-begin mortal", "service-up mortal", "complete", "settled"),
         *("service-exit mortal", "service-up mortal"),
     ]
     assert boot.one("service-exit").fields["rc"] == "9"
@@ -188,7 +222,7 @@ def test_the_way_down(machine: Machine, ask: str, reason: str) -> None:
     boot = machine.boot(containers)
     assert boot.ended
     assert boot.said("test") == ["first", "last", "stopped"]
-    assert boot.names()[-2:] == ["complete", "shutdown"]
+    assert boot.names()[-3:] == ["complete", "settled", "shutdown"]
     assert boot.one("shutdown").fields == {"reason": reason}
     assert boot.said("farm: hangs") == ["ended with 124"]
     assert boot.said("farm: last") == ["ended with 5"]

@@ -13,7 +13,9 @@ FIRMWARE = (
     "MESS:00:00:04.500000:0: Loaded 'kernel8.img' to 0x200000 size 0x2400000",
     "MESS:00:00:04.800000:0: uart: Baud rate change done...",
 )
-LIMITS = Limits(firmware_s=10, kernel_s=20, step_s=15, settle_s=4, port_s=10)
+LIMITS = Limits(firmware_s=10, kernel_s=20, step_s=15, settle_s=4, alive_s=6, port_s=10)
+BUILD = "0123456789abcdef"
+RELEASE = "6.12.94+deb13-arm64"
 
 
 def timeline_line(
@@ -78,7 +80,8 @@ class Scripted:
 
     def init(self) -> Scripted:
         """Init begins."""
-        return self.event("start", kernel="6.12", init="1").event("modules", count="3", failed="0")
+        self.event("start", kernel=RELEASE, init="1", build=BUILD)
+        return self.event("modules", count="3", failed="0")
 
     def onboot(self) -> Scripted:
         """The onboot step runs and ends well."""
@@ -86,13 +89,21 @@ class Scripted:
         return self.event("onboot-end", name="dhcp", rc="0", s="0.5")
 
     def services(self) -> Scripted:
+        """The service comes up, the boot is complete, and the system is alive still."""
+        return self.up().settled()
+
+    def up(self) -> Scripted:
         """The service comes up, and the boot is complete."""
         self.event("service-begin", name="hello")
         self.event("service-up", name="hello", s="0.1", by="running")
         return self.event("complete", s="2.5")
 
+    def settled(self, up: str = "1") -> Scripted:
+        """Init says that it is alive still."""
+        return self.event("settled", s="6.5", up=up)
+
     def whole(self) -> Scripted:
-        """A boot without fault, up to complete."""
+        """A boot without fault, up to the last that init says of it."""
         return self.firmware().kernel().init().onboot().services()
 
     @property

@@ -13,7 +13,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from farm.core.run import run
-from farm.smoke.timeline import EVENTS, MAX_LINE, Corrupt, Event, format_line, parse_line
+from farm.smoke.timeline import (
+    EVENTS,
+    MAX_LINE,
+    Corrupt,
+    Event,
+    OtherVersion,
+    format_line,
+    parse_line,
+)
 
 _KEYS = st.from_regex(r"[a-z][a-z0-9-]{0,10}", fullmatch=True)
 _VALUES = st.text(st.characters(blacklist_categories=("Cs",)), max_size=30)
@@ -94,7 +102,6 @@ def _signed(body: str) -> str:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("farm/2 0123abcd 1 0.10 complete s=1.00", "version 2"),
         ("farm/1 0123abcd 1 0.10 complete", "complete without s"),
         ("farm/1 0123abcd 1 0.10 complete s", "key=value"),
         ("farm/1 0123abcd 1 0.10 complete s=%2", "key=value"),
@@ -104,6 +111,12 @@ def test_a_good_checksum_is_not_enough(body: str, reason: str) -> None:
     found = parse_line(_signed(body))
     assert isinstance(found, Corrupt)
     assert reason in found.reason
+
+
+def test_a_line_of_another_version_is_not_damaged() -> None:
+    line = _signed("farm/2 whatever that version says")
+    assert parse_line(f"[    1.000000] {line}") == OtherVersion(line, 2)
+    assert isinstance(parse_line(line.replace("what", "that")), Corrupt)
 
 
 def test_every_event_is_documented(checkout: Path) -> None:
