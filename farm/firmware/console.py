@@ -18,6 +18,8 @@ class _Patterns:
     own: re.Pattern[str]
     stopped: re.Pattern[str]
     handed_over: re.Pattern[str]
+    common: re.Pattern[str]
+    """Own lines that other programs print too, and that prove nothing by themselves."""
 
 
 _VIRTUAL = rf"{re.escape(STOPPED)}(?P<reason>.+)"
@@ -36,16 +38,18 @@ _PATTERNS = {
             r"|\[\S+\] (?P<missing>start4?\.elf) not found)"
         ),
         handed_over=re.compile(r"\s*MESS:[0-9:.]+: uart: Baud rate change done"),
+        common=re.compile(r"\s*(?:type: \d+ |No config\.txt)"),
     ),
     "extlinux": _Patterns(
         own=re.compile(
-            r"U-Boot |Hit any key to stop autoboot|Scanning \w+ \d+:\d+\.\.\.|Found /\S+"
-            r"|Retrieving file: |Failed to load '|Skipping .+ for failure|SCRIPT FAILED"
+            r"U-Boot |Hit any key to stop autoboot|Scanning \w+ \d+:\d+\.\.\."
+            r"|Found /\S*extlinux\.conf\b|Retrieving file: |Failed to load '|Skipping .+ for failure|SCRIPT FAILED"
             r"|append: |   Uncompressing Kernel Image|Starting kernel \.\.\.|\d+:\t|stand-in: |"
             + re.escape(STOPPED)
         ),
         stopped=re.compile(_VIRTUAL),
         handed_over=re.compile(r"Starting kernel \.\.\."),
+        common=re.compile(r"\d+:\t|append: "),
     ),
 }
 
@@ -58,6 +62,12 @@ def is_firmware_line(kind: str, line: str) -> bool:
         line: without its line end.
     """
     return _PATTERNS[kind].own.match(line) is not None
+
+
+def proves_firmware(kind: str, line: str) -> bool:
+    """Whether the firmware of a board printed this line, and hardly anything else would."""
+    patterns = _PATTERNS[kind]
+    return patterns.own.match(line) is not None and patterns.common.match(line) is None
 
 
 def stopped(kind: str, line: str) -> str | None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farm.firmware.console import handed_over, is_firmware_line, stopped
+from farm.firmware.console import handed_over, is_firmware_line, proves_firmware, stopped
 
 REAL = {
     "raspberrypi": (
@@ -64,6 +64,13 @@ def test_a_real_pi_4_without_firmware_on_its_card() -> None:
     )
     assert stopped("raspberrypi", "Firmware not found") == "Firmware not found"
     assert stopped("raspberrypi", "  4.12 [sdcard] recover4.elf not found") is None
+
+
+def test_what_other_programs_print_too_proves_no_firmware() -> None:
+    for line in ("1:\tone", "append: x", "Found /etc/passwd"):
+        assert not proves_firmware("extlinux", line)
+    assert is_firmware_line("extlinux", "1:\tone")
+    assert proves_firmware("extlinux", "Found /extlinux/extlinux.conf")
 
 
 def test_the_last_line_before_the_kernel() -> None:
