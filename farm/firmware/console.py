@@ -43,7 +43,8 @@ _PATTERNS = {
     "extlinux": _Patterns(
         own=re.compile(
             r"U-Boot |Hit any key to stop autoboot|Scanning \w+ \d+:\d+\.\.\."
-            r"|Found /\S*extlinux\.conf\b|Retrieving file: |Failed to load '|Skipping .+ for failure|SCRIPT FAILED"
+            r"|Found /\S*extlinux\.conf\b|Retrieving file: |Failed to load '"
+            r"|Skipping .+ for failure|SCRIPT FAILED"
             r"|append: |   Uncompressing Kernel Image|Starting kernel \.\.\.|\d+:\t|stand-in: |"
             + re.escape(STOPPED)
         ),
