@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from farm.bench.errors import BusyError
 from farm.bench.protocol import (
     GREETING_PREFIX,
     VERSION,
@@ -18,6 +21,7 @@ from farm.bench.protocol import (
     encode,
     error_from_message,
 )
+from farm.core.deadline import Deadline
 from farm.core.errors import BenchError
 
 _ANSWER_S = 30.0
@@ -50,18 +54,70 @@ def connect(path: Path) -> int:
                     _write_all(stdout, data)
 
 
+class Call:
+    """A conversation with an agent at its socket; blocking, in a `with` block.
+
+    Raises:
+        BenchError: no agent listens.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._socket = _call(path)
+        self._splitter = LineSplitter()
+        self._lines: list[bytes] = []
+        self._number = 0
+
+    def __enter__(self) -> Call:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, do: str, fields: Message | None = None, *, timeout_s: float) -> Message:
+        """Return the agent's answer.
+
+        Raises:
+            BenchError: it does not answer in time, or hangs up.
+            FarmError: what it answered.
+        """
+        self._number += 1
+        deadline = Deadline.after(timeout_s)
+        try:
+            self._socket.settimeout(timeout_s)
+            self._socket.sendall(encode({"id": self._number, "do": do, **(fields or {})}))
+            while True:
+                message = self._next(deadline)
+                if message.get("id") == self._number:
+                    break
+        except OSError as error:
+            raise BenchError(f"agent: {do}: no answer: {error}") from error
+        if error_told := message.get("error"):
+            raise error_from_message(error_told, f"agent: {do}")
+        answer: Message = message["ok"]
+        return answer
+
+    def _next(self, deadline: Deadline) -> Message:
+        while True:
+            while self._lines:
+                line = self._lines.pop(0)
+                if line and not line.startswith(GREETING_PREFIX):
+                    return decode(line)
+            # Never 0, which would mean not to wait at all and to fail otherwise.
+            self._socket.settimeout(max(deadline.left_s, 0.001))
+            data = self._socket.recv(_COPY_BYTES)
+            if not data:
+                raise ConnectionError("it hung up")
+            self._lines += self._splitter.feed(data)
+
+
 def switch_card(path: Path, target: str, to: str) -> None:
     """Ask the agent to give a card to "host" or "board".
 
     Raises:
         BenchError: no agent listens, or it refuses.
     """
-    request = {"id": 1, "do": "mux", "target": target, "to": to}
-    with _call(path) as agent:
-        agent.settimeout(_ANSWER_S)
-        answer = _ask(agent, request, f"{target}: card to the {to}")
-    if error := answer.get("error"):
-        raise error_from_message(error, "agent")
+    with Call(path) as agent:
+        agent.ask("mux", {"target": target, "to": to}, timeout_s=_ANSWER_S)
 
 
 def ping(path: Path, *, timeout_s: float) -> Message:
@@ -70,13 +126,37 @@ def ping(path: Path, *, timeout_s: float) -> Message:
     Raises:
         BenchError: nobody answers, or it speaks another version.
     """
-    with _call(path) as agent:
-        agent.settimeout(timeout_s)
-        answer = _ask(agent, {"id": 1, "do": "hello", "version": VERSION}, "greeting")
-    if error := answer.get("error"):
-        raise error_from_message(error, "agent")
-    told: Message = answer["ok"]
-    return told
+    with Call(path) as agent:
+        return agent.ask("hello", {"version": VERSION}, timeout_s=timeout_s)
+
+
+@contextlib.contextmanager
+def all_leased(
+    path: Path, *, owner: str, reason: str, timeout_s: float, grace_s: float
+) -> Iterator[None]:
+    """Hold all targets of an agent that nobody uses, so that nobody begins to.
+
+    Args:
+        path: the agent's socket.
+        owner, reason: told to whoever finds them taken.
+        timeout_s: seconds for each answer.
+        grace_s: seconds for a lease to end whose client has just been killed.
+
+    Raises:
+        BusyError: somebody has one: whom, since when, what for.
+        BenchError: the agent does not answer.
+    """
+    with Call(path) as agent:
+        for target in agent.ask("status", timeout_s=timeout_s)["targets"]:
+            wanted: Message = {"targets": [target["name"]], "owner": owner, "reason": reason}
+            try:
+                agent.ask("lease", wanted, timeout_s=timeout_s)
+            except BusyError as busy:
+                try:
+                    agent.ask("lease", {**wanted, "wait": True}, timeout_s=grace_s)
+                except BenchError:
+                    raise busy from None
+        yield
 
 
 def _call(path: Path) -> socket.socket:
@@ -90,21 +170,6 @@ def _call(path: Path) -> socket.socket:
             hint="`farm bench up` starts a virtual bench's; `farm bench status` tells of all",
         ) from error
     return agent
-
-
-def _ask(agent: socket.socket, request: Message, step: str) -> Message:
-    splitter = LineSplitter()
-    try:
-        agent.sendall(encode(request))
-        while data := agent.recv(_COPY_BYTES):
-            for line in splitter.feed(data):
-                if line and not line.startswith(GREETING_PREFIX):
-                    answer = decode(line)
-                    if answer.get("id") == request["id"]:
-                        return answer
-    except OSError as error:
-        raise BenchError(f"agent: {step}: no answer: {error}") from error
-    raise BenchError(f"agent: {step}: it hung up")
 
 
 def _write_all(handle: int, data: bytes) -> None:

@@ -41,12 +41,12 @@ def running_bench(project: Project, given: Path | None) -> RunningBench:
     file = project.bench_file(given)
     bench = load(file, Bench)
     if not any(isinstance(host, LoopbackHost) for host in bench.hosts.values()):
-        return RunningBench(bench, bench_folder(bench), file)
-    state = bench_state(bench)
+        return RunningBench(bench, bench_folder(bench, file), file)
+    state = bench_state(bench, file)
     if state.word != "up":
         why = f": {state.why}" if state.why else ""
         raise BenchError(
             f"bench {bench.name} ({file}) is {state.word}{why}",
             hint="farm bench up" + (f" --bench {given}" if given else ""),
         )
-    return RunningBench(load(state.file, Bench), bench_folder(bench), file)
+    return RunningBench(load(state.file, Bench), bench_folder(bench, file), file)

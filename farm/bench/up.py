@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`farm bench up`, `down`, and what state a virtual bench is in.
 
-A bench lives in `STATE/bench/NAME`. What runs is known from locks and from /proc, never from
-files alone: a killed agent, or a reboot, leaves nothing that the next command trips over.
+A bench lives in `STATE/bench/NAME/KEY`, the key made of its file's path: benches of one name in
+two projects are two. What runs is known from locks and from /proc, never from files alone: a
+killed agent, or a reboot, leaves nothing that the next command trips over. Where an agent runs,
+nothing is ended while somebody has a target of it, or while it cannot say so, but by `force`.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from farm.bench.connect import ping
+from farm.bench.connect import all_leased, ping
+from farm.bench.errors import BusyError
 from farm.bench.host_files import (
     AGENT,
     FreePorts,
@@ -35,6 +39,7 @@ from farm.bench.process_table import (
     process,
     users_of_port,
 )
+from farm.core.deadline import Deadline
 from farm.core.errors import BenchError, FarmError, UserError
 from farm.core.files import locked, write_text
 from farm.core.places import socket_dir, state_dir
@@ -46,6 +51,9 @@ from farm.spec.project import Project
 
 _ANSWER_S = 10.0
 _START_S = 60.0
+_GRACE_S = 5.0
+_FORCED_S = 2.0
+_POLL_S = 0.2
 _STOP_S = 15.0
 _ATTEMPTS = 3
 _HEAD = "# Written by `farm bench up`: the bench as it runs. `farm bench down` removes it.\n"
@@ -70,26 +78,31 @@ class BenchState:
     file: Path
 
 
-def bench_folder(bench: Bench) -> Path:
-    """Return the folder of a bench: what `open_bench` is given as `state`."""
-    return state_dir() / "bench" / bench.name
+def bench_folder(bench: Bench, path: Path) -> Path:
+    """Return the folder of a bench of a file: what `open_bench` is given as `state`."""
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    return state_dir() / "bench" / bench.name / key
 
 
-def bench_up(bench: Bench, path: Path, project: Project, reporter: Reporter) -> BenchState:
+def bench_up(
+    bench: Bench, path: Path, project: Project, reporter: Reporter, *, force: bool = False
+) -> BenchState:
     """Start a bench's virtual hosts; one that is up already is used as it is.
 
     Args:
         bench: the bench.
-        path: its file, for messages.
+        path: its file.
         project: where its boards' definitions are looked for.
         reporter: told what is done.
+        force: start a broken one anew although somebody has a target of it.
 
     Raises:
         UserError: it has no virtual host, or a board does not exist or has no stand-in.
+        BusyError: it is broken, and somebody has a target of it.
         BenchError: something does not start, or it is up with another description.
     """
     boards = _boards(bench, path, project)
-    folder = bench_folder(bench)
+    folder = bench_folder(bench, path)
     description = _description(bench, boards)
     with locked(folder / "up.lock"):
         state = _state(bench, folder)
@@ -103,32 +116,41 @@ def bench_up(bench: Bench, path: Path, project: Project, reporter: Reporter) -> 
             return state
         if state.word == "broken":
             reporter.note(f"bench {bench.name}: {state.why}: it is cleaned up and started anew")
-        _stop(bench, folder)
+        _stop_unused(bench, folder, "farm bench up", reporter, force=force)
         with reporter.task(f"bench {bench.name}: start"):
             _start(bench, boards, folder)
         write_text(folder / "description.json", description)
         return BenchState(bench.name, "up", "", folder / "bench.yml")
 
 
-def bench_down(bench: Bench, reporter: Reporter) -> bool:
+def bench_down(bench: Bench, path: Path, reporter: Reporter, *, force: bool = False) -> bool:
     """End all of a bench's virtual hosts and what is left of them; cards and logs are kept.
+
+    Args:
+        bench, path: the bench and its file.
+        reporter: told what is done.
+        force: also while somebody has a target of it.
 
     Returns:
         whether anything ran.
+
+    Raises:
+        BusyError: somebody has a target of it.
+        BenchError: its agent does not say whether somebody has.
     """
-    folder = bench_folder(bench)
+    folder = bench_folder(bench, path)
     if not folder.exists():
         reporter.note(f"bench {bench.name}: is not up")
         return False
     with locked(folder / "up.lock"):
-        ran = _stop(bench, folder)
+        ran = _stop_unused(bench, folder, "farm bench down", reporter, force=force)
     reporter.note(f"bench {bench.name}: is down" if ran else f"bench {bench.name}: was not up")
     return ran
 
 
-def bench_state(bench: Bench) -> BenchState:
-    """Return whether a bench's virtual hosts are up; asks each agent."""
-    return _state(bench, bench_folder(bench))
+def bench_state(bench: Bench, path: Path) -> BenchState:
+    """Return whether the virtual hosts of a file's bench are up; asks each agent."""
+    return _state(bench, bench_folder(bench, path))
 
 
 def _boards(bench: Bench, path: Path, project: Project) -> dict[str, Board]:
@@ -247,7 +269,7 @@ def _state(bench: Bench, folder: Path) -> BenchState:
             continue
         running += 1
         try:
-            ping(socket_dir(folder / host) / "agent.sock", timeout_s=_ANSWER_S)
+            ping(agent_socket(folder / host), timeout_s=_ANSWER_S)
         except FarmError as error:
             wrong.append(f"{host}: {error}")
     if running and not file.exists():
@@ -255,6 +277,60 @@ def _state(bench: Bench, folder: Path) -> BenchState:
     if wrong:
         return BenchState(bench.name, "broken", "; ".join(wrong), file)
     return BenchState(bench.name, "up" if running else "down", "", file)
+
+
+def _stop_unused(
+    bench: Bench, folder: Path, command: str, reporter: Reporter, *, force: bool
+) -> bool:
+    """End all that runs where nobody uses it; returns whether anything ran."""
+    with contextlib.ExitStack() as holding:
+        for host in _hosts_on_disk(bench, folder):
+            try:
+                _hold(folder / host, command, _FORCED_S if force else _ANSWER_S, holding)
+            except BenchError as error:
+                if not force:
+                    raise _in_use(f"bench {bench.name}: {host}", command, error) from error
+                reporter.note(f"bench {bench.name}: {host}: {error}; it is ended all the same")
+        return _stop(bench, folder)
+
+
+def _hold(folder: Path, command: str, patience_s: float, holding: contextlib.ExitStack) -> None:
+    """Lease all targets of a host, where its agent runs."""
+    deadline = Deadline.after(patience_s)
+    # An agent that just begins or ends has its lock, and does not answer.
+    while _agent_pid(folder) is not None:
+        leased = all_leased(
+            agent_socket(folder),
+            owner=command,
+            reason="end the bench",
+            timeout_s=max(deadline.left_s, _POLL_S),
+            grace_s=min(_GRACE_S, patience_s),
+        )
+        try:
+            holding.enter_context(leased)
+        except BusyError:
+            raise
+        except BenchError:
+            if deadline.expired:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return
+
+
+def _in_use(where: str, command: str, error: BenchError) -> BenchError:
+    ending = f"`{command} --force` ends it all the same, and every run that uses it"
+    if isinstance(error, BusyError):
+        return BusyError(
+            f"{where}: {error}",
+            hint=ending,
+            holder=error.holder,
+            since=error.since,
+            reason=error.reason,
+        )
+    return BenchError(
+        f"{where}: its agent runs and does not say who uses its targets: {error}", hint=ending
+    )
 
 
 def _stop(bench: Bench, folder: Path) -> bool:
@@ -269,17 +345,30 @@ def _stop(bench: Bench, folder: Path) -> bool:
         for left in tuple(_leftovers(folder / host)):
             ran = True
             end_process(left, patience_s=0)
-        for place in (folder / host, *(folder / host / "work").glob("*")):
-            _remove_sockets(socket_dir(place))
+        _remove_sockets(agent_socket(folder / host).parent)
     (folder / "bench.yml").unlink(missing_ok=True)
     return ran
 
 
+def agent_socket(folder: Path) -> Path:
+    """Return where the agent of a host listens that was started last.
+
+    It is in its settings: another session's `socket_dir` may be another.
+    """
+    try:
+        return Path(json.loads((folder / "settings.json").read_bytes())["socket"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return socket_dir(folder) / "agent.sock"
+
+
 def _remove_sockets(folder: Path) -> None:
-    # Those of the agent and of each board's QEMU, and links to serial lines.
-    for left in folder.iterdir():
-        left.unlink(missing_ok=True)
+    # Those of the agent and, in folders, of each board's QEMU, and links to serial lines.
     with contextlib.suppress(OSError):
+        for left in folder.iterdir():
+            if left.is_dir() and not left.is_symlink():
+                _remove_sockets(left)
+            else:
+                left.unlink(missing_ok=True)
         folder.rmdir()
 
 

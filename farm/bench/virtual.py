@@ -45,6 +45,7 @@ class VirtualBoard:
         work: a folder of its own, for what is handed to QEMU.
         forwards: TCP port of the board → port of this machine's loopback.
         tty: where a symbolic link to the serial plug is made, for ser2net; none if None.
+        sockets: a short folder of its own for QEMU's sockets; None for one of `socket_dir`.
 
     Raises:
         UserError: the board has no stand-in.
@@ -58,6 +59,7 @@ class VirtualBoard:
         *,
         forwards: Mapping[int, int],
         tty: Path | None = None,
+        sockets: Path | None = None,
     ) -> None:
         self.board = board
         self.card = card
@@ -65,6 +67,7 @@ class VirtualBoard:
         self._work = work
         self._forwards = dict(forwards)
         self._tty = tty
+        self._sockets = sockets
         self._clock = TargetClock()
         self._streams: weakref.WeakSet[ConsoleStream] = weakref.WeakSet()
         self._line: SerialLine | None = None
@@ -81,7 +84,8 @@ class VirtualBoard:
 
     async def __aenter__(self) -> VirtualBoard:
         self._work.mkdir(parents=True, exist_ok=True)
-        sockets = socket_dir(self._work)
+        sockets = self._sockets = self._sockets or socket_dir(self._work)
+        sockets.mkdir(mode=0o700, exist_ok=True)
         self._qemu = Qemu(self._work, console=sockets / "console", control=sockets / "control")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(_remove_folder, sockets)
@@ -229,7 +233,8 @@ class VirtualBoard:
     def _prepare(self, plan: BootPlan) -> tuple[str, ...]:
         """Put what the firmware found where QEMU reads it."""
         device_tree = plan.device_tree
-        sockets = socket_dir(self._work)
+        sockets = self._sockets
+        assert sockets is not None
         files = MachineFiles(
             card=self.card.absolute(),
             kernel=self._put("kernel", plan.kernel),

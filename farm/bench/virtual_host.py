@@ -155,6 +155,8 @@ class VirtualHost:
             self._settings.folder / "work" / name,
             forwards={int(inside): int(port) for inside, port in given["forwards"].items()},
             tty=Path(given["tty"]),
+            # A number, since a name may be long: a socket's path has 107 bytes.
+            sockets=self._settings.socket.parent / str(len(self._slots)),
         )
         await stack.enter_async_context(virtual)
         return VirtualSlot(name, virtual, card, anyio.Lock())

@@ -15,28 +15,31 @@ if TYPE_CHECKING:
     from farm.spec.bench import Bench
     from farm.spec.project import Project
 
+Force = Annotated[
+    bool, typer.Option("--force", help="Even while somebody uses a target: their run fails.")
+]
 bench = typer.Typer(no_args_is_help=True, help="The lab: start, look at and stop a bench.")
 
 
 @bench.command()
 @guarded
-def up(bench: BenchFile = None) -> None:
+def up(bench: BenchFile = None, force: Force = False) -> None:
     """Start what the bench needs on this machine: its host, its virtual boards."""
     from farm.bench.up import bench_up
 
     project, path, loaded = _load(bench)
-    state = bench_up(loaded, path, project, get_reporter())
+    state = bench_up(loaded, path, project, get_reporter(), force=force)
     print(f"bench {state.name} is up: {', '.join(loaded.targets)}")
 
 
 @bench.command()
 @guarded
-def down(bench: BenchFile = None) -> None:
+def down(bench: BenchFile = None, force: Force = False) -> None:
     """Stop the bench on this machine; nothing of it keeps running. Cards and logs are kept."""
     from farm.bench.up import bench_down
 
-    _, _, loaded = _load(bench)
-    bench_down(loaded, get_reporter())
+    _, path, loaded = _load(bench)
+    bench_down(loaded, path, get_reporter(), force=force)
 
 
 @bench.command()

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from farm.bench.process_table import own_processes
-from farm.bench.up import bench_down, bench_folder, bench_up
+from farm.bench.up import (
+    BenchState,
+    agent_socket,
+    bench_down,
+    bench_folder,
+    bench_state,
+    bench_up,
+)
 from farm.core.progress import SilentReporter
 from farm.spec.bench import Bench
 from farm.spec.load import load
@@ -46,13 +53,22 @@ class BenchFiles:
 
     @property
     def folder(self) -> Path:
-        return bench_folder(self.bench)
+        return bench_folder(self.bench, self.path)
 
-    def up(self) -> None:
-        bench_up(self.bench, self.path, self.project, SilentReporter())
+    @property
+    def state(self) -> BenchState:
+        return bench_state(self.bench, self.path)
 
-    def down(self) -> bool:
-        return bench_down(self.bench, SilentReporter())
+    @property
+    def socket(self) -> Path:
+        """Where the agent listens."""
+        return agent_socket(self.folder / "h1")
+
+    def up(self, *, force: bool = False) -> None:
+        bench_up(self.bench, self.path, self.project, SilentReporter(), force=force)
+
+    def down(self, *, force: bool = False) -> bool:
+        return bench_down(self.bench, self.path, SilentReporter(), force=force)
 
     def processes(self) -> list[str]:
         """What runs of this bench, by name."""
@@ -70,7 +86,7 @@ def bench_files(tmp_path: Path) -> Iterator[BenchFiles]:
     path.write_text(BENCH)
     files = BenchFiles(load(path, Bench), path, Project.find(tmp_path))
     yield files
-    files.down()
+    files.down(force=True)
     assert files.processes() == []
     log = files.folder / "h1/agent.log"
     if log.exists():

@@ -23,9 +23,7 @@ from farm.bench.drivers import ConsoleChunk
 from farm.bench.errors import BusyError, LeaseLostError, RefusedError
 from farm.bench.host_files import FreePorts
 from farm.bench.process_table import own_processes, users_of_port
-from farm.bench.up import bench_state
 from farm.core.errors import BenchError, UserError
-from farm.core.places import socket_dir
 from farm.core.run import PIPE, spawn
 from farm.spec.bench import Bench, SshHost, Target
 from farm.spec.load import load
@@ -61,7 +59,7 @@ async def put_card(lease: LeasedTarget, hello: bytes = HELLO) -> None:
 
 
 def agent_pid(files: BenchFiles) -> int:
-    return int(ping(socket_dir(files.folder / "h1") / "agent.sock", timeout_s=10)["pid"])
+    return int(ping(files.socket, timeout_s=10)["pid"])
 
 
 async def test_a_target_is_leased_flashed_booted_and_typed_at(bench: BenchFiles) -> None:
@@ -174,7 +172,7 @@ async def test_watchers_see_hostile_bytes_alike_and_a_stalled_one_holds_up_nobod
         while len(heard[name]) < 200_000:
             heard[name] += (await anext(chunks)).data
 
-    stalled = await anyio.connect_unix(str(socket_dir(bench.folder / "h1") / "agent.sock"))
+    stalled = await anyio.connect_unix(str(bench.socket))
     async with stalled, leased(bench) as lease, opened(bench) as other:
         await stalled.send(b'{"id": 1, "do": "watch", "target": "tiny-1"}\n')
         await put_card(lease)
@@ -197,23 +195,25 @@ async def test_watchers_see_hostile_bytes_alike_and_a_stalled_one_holds_up_nobod
             await lease.power.off()
 
 
-async def test_a_killed_run_leaves_its_target_free(bench: BenchFiles) -> None:
-    script = f"""
+_RUN = """\
 import anyio
 from pathlib import Path
 from farm.bench.client import open_bench
 from farm.spec.bench import Bench
 from farm.spec.load import load
 async def main():
-    bench = load(Path({str(bench.folder / "bench.yml")!r}), Bench)
-    async with open_bench(bench, state=Path({str(bench.folder)!r})) as client:
+    bench = load(Path("{folder}/bench.yml"), Bench)
+    async with open_bench(bench, state=Path("{folder}")) as client:
         async with client.lease(board=None, target="tiny-1", owner="run", reason="boot") as lease:
             await lease.power.on()
             print("leased", flush=True)
             await anyio.sleep_forever()
 anyio.run(main)
 """
-    run = spawn([sys.executable, "-c", script], stdout=PIPE)
+
+
+async def test_a_killed_run_leaves_its_target_free(bench: BenchFiles) -> None:
+    run = spawn([sys.executable, "-c", _RUN.format(folder=bench.folder)], stdout=PIPE)
     with run:
         assert run.stdout is not None
         assert await anyio.to_thread.run_sync(run.stdout.readline) == b"leased\n"
@@ -246,7 +246,7 @@ async def test_a_killed_agent_ends_the_lease_and_the_next_up_recovers(bench: Ben
                 pass
         with pytest.raises(LeaseLostError):
             await lease.power.off()
-    assert bench_state(bench.bench).word == "broken"
+    assert bench.state.word == "broken"
     await anyio.to_thread.run_sync(bench.up)
     assert [name for name in bench.processes() if name.startswith("qemu")] == []
     async with leased(bench) as lease:
@@ -258,18 +258,23 @@ async def test_a_killed_agent_ends_the_lease_and_the_next_up_recovers(bench: Ben
         await said(chunks, HELLO)
 
 
-async def test_an_agent_that_hangs_is_replaced(
+async def test_an_agent_that_hangs_is_replaced_by_force_only(
     bench: BenchFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("farm.bench.up._ANSWER_S", 0.5)
+    monkeypatch.setattr("farm.bench.up._FORCED_S", 0.5)
     monkeypatch.setattr("farm.bench.up._STOP_S", 0.5)
     stuck = agent_pid(bench)
     os.kill(stuck, signal.SIGSTOP)
-    state = bench_state(bench.bench)
+    state = bench.state
     assert (state.word, "no answer" in state.why) == ("broken", True)
-    await anyio.to_thread.run_sync(bench.up)
+    for change in (bench.up, bench.down):
+        with pytest.raises(BenchError, match="runs and does not say who uses its") as refused:
+            await anyio.to_thread.run_sync(change)
+        assert "--force` ends it" in str(refused.value.hint)
+    await anyio.to_thread.run_sync(lambda: bench.up(force=True))
     assert agent_pid(bench) != stuck
-    assert bench_state(bench.bench).word == "up"
+    assert bench.state.word == "up"
 
 
 async def test_up_twice_is_up_and_down_leaves_nothing(bench: BenchFiles) -> None:
@@ -279,10 +284,14 @@ async def test_up_twice_is_up_and_down_leaves_nothing(bench: BenchFiles) -> None
     async with leased(bench) as lease:
         await put_card(lease)
         await lease.power.on()
-        await anyio.to_thread.run_sync(bench.down)
+        with pytest.raises(BusyError, match=r"h1: .*tiny-1 is leased by test since .*a test"):
+            await anyio.to_thread.run_sync(bench.down)
+        assert await lease.power.state() == "on"
+        assert not lease.lost.is_set()
+        await anyio.to_thread.run_sync(lambda: bench.down(force=True))
         await lease.lost.wait()
     assert bench.processes() == []
-    assert bench_state(bench.bench).word == "down"
+    assert bench.state.word == "down"
     assert bench.down() is False
 
 
@@ -359,7 +368,7 @@ async def test_two_benches_of_one_name_do_not_meet(
             assert bench.processes() == []
         async with client.lease(board="tiny", target=None, owner="x", reason="y") as lease:
             assert await lease.power.state() == "off"
-    assert bench_state(bench.bench).word == "up"
+    assert bench.state.word == "up"
 
 
 async def test_a_cancelled_run_gives_its_target_back(bench: BenchFiles) -> None:
@@ -407,7 +416,7 @@ async def test_a_port_that_somebody_takes_meanwhile_is_replaced(
     try:
         await anyio.to_thread.run_sync(bench_files.up)
         assert taken
-        assert bench_state(bench_files.bench).word == "up"
+        assert bench_files.state.word == "up"
     finally:
         for each in taken:
             each.close()
@@ -420,7 +429,7 @@ async def test_what_cannot_start_says_why_and_leaves_nothing(
     with pytest.raises(BenchError, match=r"sshd: does not answer.*NoSuchOption"):
         await anyio.to_thread.run_sync(bench_files.up)
     assert bench_files.processes() == []
-    assert bench_state(bench_files.bench).word == "down"
+    assert bench_files.state.word == "down"
 
 
 @pytest.mark.parametrize("program", ["ser2net", "sshd"])
@@ -449,3 +458,58 @@ async def test_a_program_of_the_host_that_dies_is_started_again(
                 if pids() not in ([], [old]):
                     break
             await anyio.sleep(0.05)
+
+
+async def test_another_session_finds_the_bench_and_leaves_it_running(
+    bench: BenchFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As cron's, without the XDG_RUNTIME_DIR of the login session that brought it up."""
+    pid = agent_pid(bench)
+    async with leased(bench) as lease:
+        with monkeypatch.context() as other:
+            other.setenv("XDG_RUNTIME_DIR", "")
+            other.setenv("TMPDIR", str(tmp_path))
+            other.setattr("tempfile.tempdir", str(tmp_path))
+            assert bench.state.word == "up"
+            await anyio.to_thread.run_sync(bench.up)
+            assert agent_pid(bench) == pid
+        assert await lease.power.state() == "off"
+    sockets = bench.socket.parent
+    with monkeypatch.context() as other:
+        other.setattr("tempfile.tempdir", str(tmp_path))
+        other.delenv("XDG_RUNTIME_DIR", raising=False)
+        assert await anyio.to_thread.run_sync(bench.down) is True
+    assert bench.processes() == []
+    assert not sockets.exists()
+
+
+async def test_a_broken_bench_is_not_renewed_under_a_lease(bench: BenchFiles) -> None:
+    async with leased(bench) as lease:
+        (bench.folder / "bench.yml").rename(bench.folder / "away.yml")
+        assert bench.state.word == "broken"
+        with pytest.raises(BusyError, match="tiny-1 is leased by test") as refused:
+            await anyio.to_thread.run_sync(bench.up)
+        assert "farm bench up --force" in str(refused.value.hint)
+        assert not lease.lost.is_set()
+    await anyio.to_thread.run_sync(bench.up)
+    assert bench.state.word == "up"
+
+
+async def test_down_at_once_after_a_killed_run(bench: BenchFiles) -> None:
+    run = spawn([sys.executable, "-c", _RUN.format(folder=bench.folder)], stdout=PIPE)
+    with run:
+        assert run.stdout is not None
+        assert await anyio.to_thread.run_sync(run.stdout.readline) == b"leased\n"
+        run.send_signal(signal.SIGKILL)
+        assert await anyio.to_thread.run_sync(bench.down) is True
+
+
+async def test_two_projects_with_benches_of_one_name(
+    bench: BenchFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "other/bench.yml"
+    path.parent.mkdir()
+    path.write_text(bench.path.read_text())
+    other = BenchFiles(bench.bench, path, bench.project)
+    assert (other.state.word, other.down()) == ("down", False)
+    assert bench.state.word == "up"
