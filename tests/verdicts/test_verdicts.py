@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
+import shutil
 import signal
 import struct
 from pathlib import Path
@@ -19,6 +22,7 @@ from farm.runs.result import RunResult
 from farm.smoke.verdict import Outcome, Stage, Verdict
 from tests.verdicts.conftest import QUICK, STEP, Lab
 
+EXTLINUX = ("mtype", "::extlinux/extlinux.conf")
 pytestmark = [pytest.mark.boot, pytest.mark.network, pytest.mark.long]
 
 
@@ -152,6 +156,51 @@ def test_panic_without_an_init(lab: Lab) -> None:
 
     verdict = told(lab.boot(lab.assembly(onboot="true"), change=lose), Outcome.PANIC)
     assert "initramfs" in verdict.next_step and verdict.stage is Stage.KERNEL
+
+
+def test_initramfs_that_is_damaged_on_the_card(lab: Lab) -> None:
+    def rot(image: Path) -> None:
+        file = lab.folder / "initrd"
+        (name,) = re.findall(r"initrd /?(\S+)", on_card(image, *EXTLINUX).decode(), re.I)
+        data = bytearray(on_card(image, "mtype", f"::{name}"))
+        # The last segment, without which everything comes up all the same.
+        data[len(data.rstrip(b"\0")) - 1] ^= 0xFF
+        file.write_bytes(data)
+        on_card(image, "mcopy", "-o", file, f"::{name}")
+
+    verdict = told(lab.boot(lab.assembly(onboot="true"), change=rot), Outcome.INIT_FAILED)
+    assert "initramfs" in verdict.summary
+
+
+def test_module_that_cannot_be_loaded(lab: Lab) -> None:
+    text = lab.assembly(onboot="true").read_text()
+    text += 'files:\n  - {path: /etc/farm/modules, contents: "/no/such.ko\\n"}\n'
+    verdict = told(lab.boot(lab.write(text)), Outcome.INIT_FAILED)
+    assert "1 of the image's kernel modules" in verdict.summary
+    assert any("such.ko" in line for line in verdict.cause_lines)
+
+
+def test_image_of_an_earlier_build_of_the_same_assembly(lab: Lab) -> None:
+    earlier = lab.folder / "earlier.img"
+    shutil.copyfile(lab.build(lab.assembly(onboot="true"), "qemu-arm64").image, earlier)
+
+    def swap(image: Path) -> None:
+        shutil.copyfile(earlier, image)
+
+    result = lab.boot(lab.assembly(onboot="true; true"), change=swap)
+    verdict = told(result, Outcome.INFRASTRUCTURE, ExitCode.BENCH)
+    assert "another system" in verdict.summary and "build id" in verdict.summary
+
+
+def test_system_that_freezes_after_the_boot_is_complete(lab: Lab) -> None:
+    # Process 1 itself, by its cgroup: it takes no signal that stops.
+    script = (
+        "sleep 2; cd /proc/1/root/sys/fs/cgroup; mkdir ice; echo 1 > ice/cgroup.procs; "
+        "echo 1 > ice/cgroup.freeze; sleep 100000"
+    )
+    limits = dataclasses.replace(QUICK, alive_s=10)
+    verdict = told(lab.boot(lab.assembly(services=script), limits=limits), Outcome.HANG)
+    assert verdict.stage is Stage.COMPLETE and "alive" in verdict.summary
 
 
 def test_network_that_should_be_there(lab: Lab) -> None:
