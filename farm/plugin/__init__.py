@@ -7,12 +7,14 @@ fixtures do when a test asks for them. `docs/testing-on-boards.md` is its manual
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from farm.core.errors import FarmError
     from farm.plugin.console import BoardConsole
     from farm.plugin.power import BoardPower
     from farm.plugin.session import BoardSession
@@ -71,9 +73,8 @@ def board(request: pytest.FixtureRequest) -> Generator[BoardSession]:
             request.config.stash[_SESSION] = session
             yield session
     except FarmError as error:
-        text = f"{error.message}\n  → {error.hint}" if error.hint else error.message
         request.config.stash[_DEAD] = error.message
-        pytest.fail(text, pytrace=False)
+        pytest.fail(_words(error), pytrace=False)
     finally:
         if _SESSION in request.config.stash:
             del request.config.stash[_SESSION]
@@ -94,13 +95,21 @@ def power(board: BoardSession) -> BoardPower:
 @pytest.fixture(scope="session")
 def shell(board: BoardSession) -> Generator[Shell]:
     """Runs commands on the board: by SSH where it has a network, else on its console."""
+    from farm.core.errors import FarmError
     from farm.plugin.shell import NoShellError, open_shell
 
-    try:
-        with open_shell(board) as found:
-            yield found
-    except NoShellError as error:
-        pytest.skip(str(error))
+    with contextlib.ExitStack() as stack:
+        try:
+            found = stack.enter_context(open_shell(board))
+        except NoShellError as error:
+            pytest.skip(str(error))
+        except FarmError as error:
+            pytest.fail(_words(error), pytrace=False)
+        yield found
+
+
+def _words(error: FarmError) -> str:
+    return f"{error.message}\n  → {error.hint}" if error.hint else error.message
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

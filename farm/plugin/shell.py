@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shlex
 import socket
@@ -75,6 +76,11 @@ def open_shell(session: BoardSession) -> Iterator[Shell]:
     skipped = {one.name for one in session.verdict.skipped}
     ssh = next((one for one in services if SSH_PORT in one.ports), None)
     if ssh is not None and ssh.name not in skipped and f"{ssh.name}:{SSH_PORT}" not in skipped:
+        if session.order.identity is None and not _has_key():
+            raise NoShellError(
+                f"no shell on {session.target}: this user has no SSH key: `ssh-keygen -t ed25519`,"
+                " then build again with it in the assembly's files"
+            )
         with _by_ssh(session) as shell:
             yield shell
     elif any(one.image == GETTY for one in services):
@@ -84,6 +90,13 @@ def open_shell(session: BoardSession) -> Iterator[Shell]:
         raise NoShellError(
             f"no shell on {session.target}: {why}, and its assembly has no service of {GETTY}"
         )
+
+
+def _has_key() -> bool:
+    """Whether this user has anything to log in with: an agent, or a key of a usual name."""
+    if os.environ.get("SSH_AUTH_SOCK"):
+        return True
+    return any((Path.home() / ".ssh").glob("id_*"))
 
 
 @dataclass(frozen=True)
