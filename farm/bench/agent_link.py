@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -77,10 +78,12 @@ class AgentLink:
         self._lost = lost
         self._questions: dict[int, _Question] = {}
         self._number = 0
-        self._writing = anyio.Lock()
+        self._unsent: deque[tuple[int, bytes]] = deque()
+        self._asked = anyio.Event()
         self._greeted = anyio.Event()
         self._closing = False
-        self._scope = anyio.CancelScope()
+        # Ended by `close` only: a run that is cancelled still gives its lease back over this link.
+        self._scope = anyio.CancelScope(shield=True)
         self._last_heard_s = time.monotonic()
         self.error: BenchError | None = None
 
@@ -89,14 +92,14 @@ class AgentLink:
         with self._scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._beat)
+                tasks.start_soon(self._write, tasks.cancel_scope)
                 try:
                     await self._read()
                     self._fail(BenchError(f"{self._host}: the agent hung up{self._complaint()}"))
                 except FarmError as error:
-                    failure = BenchError(error.message, hint=error.hint)
-                    failure.__cause__ = error
-                    self._fail(failure)
+                    self._fail_by(error)
                 tasks.cancel_scope.cancel()
+        self._fail(BenchError(f"{self._host}: the link to the agent is closed"))
 
     async def open(self) -> None:
         """Greet the agent.
@@ -129,8 +132,8 @@ class AgentLink:
             if self.error is not None:
                 raise self.error
             line = encode({"id": number, "do": do, **(fields or {})})
-            async with self._writing:
-                await anyio.to_thread.run_sync(self._pipe.write, line)
+            self._unsent.append((number, line))
+            self._asked.set()
             with anyio.move_on_after(answer_s):
                 await question.answered.wait()
         finally:
@@ -148,6 +151,24 @@ class AgentLink:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._pipe.close)
         self._scope.cancel()
+
+    async def _write(self, scope: anyio.CancelScope) -> None:
+        """Send what is asked, whole and in order, however long those who ask it still wait."""
+        limiter = anyio.CapacityLimiter(1)
+        try:
+            while True:
+                await self._asked.wait()
+                self._asked = anyio.Event()
+                while self._unsent:
+                    number, line = self._unsent.popleft()
+                    # What nobody waits for any more is not begun.
+                    if number in self._questions:
+                        await anyio.to_thread.run_sync(
+                            self._pipe.write, line, limiter=limiter, abandon_on_cancel=True
+                        )
+        except FarmError as error:
+            self._fail_by(error)
+            scope.cancel()
 
     async def _read(self) -> None:
         splitter = LineSplitter()
@@ -188,6 +209,11 @@ class AgentLink:
             if silence > LEASE_DEAD_S:
                 self._fail(BenchError(f"{self._host}: nothing from the agent for {silence:.0f} s"))
                 self._scope.cancel()
+
+    def _fail_by(self, error: FarmError) -> None:
+        failure = BenchError(error.message, hint=error.hint)
+        failure.__cause__ = error
+        self._fail(failure)
 
     def _fail(self, error: BenchError) -> None:
         if self.error is not None:
