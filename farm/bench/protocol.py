@@ -89,10 +89,10 @@ class TargetState:
             return cls(
                 name=str(message["name"]),
                 board=str(message["board"]),
-                power=message["power"],
-                console=str(message["console"]),
+                power=None if message["power"] is None else printable(message["power"]),
+                console=printable(message["console"]),
                 lease=None if lease is None else lease_from(lease),
-                queue=tuple(str(owner) for owner in message["queue"]),
+                queue=tuple(printable(owner) for owner in message["queue"]),
                 noted=bool(message["noted"]),
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -101,7 +101,17 @@ class TargetState:
 
 def lease_from(message: Message) -> LeaseInfo:
     """Return the lease that a message tells of."""
-    return LeaseInfo(str(message["owner"]), str(message["reason"]), float(message["since"]))
+    return LeaseInfo(
+        printable(message["owner"]), printable(message["reason"]), float(message["since"])
+    )
+
+
+def printable(words: object) -> str:
+    """Return words of somebody else's that do nothing to a terminal when they are printed."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in str(words)
+    )
 
 
 def encode(message: Message) -> bytes:
@@ -194,17 +204,17 @@ def error_from_message(message: Message, where: str) -> BenchError | UserError:
     Args:
         where: host and step, put before the message.
     """
-    text = f"{where}: {message.get('message', 'an error without words')}"
+    text = f"{where}: {printable(message.get('message', 'an error without words'))}"
     hint = message.get("hint")
-    hint = None if hint is None else str(hint)
+    hint = None if hint is None else printable(hint)
     match message.get("kind"):
         case "busy":
             return BusyError(
                 text,
                 hint=hint,
-                holder=str(message.get("holder")),
+                holder=printable(message.get("holder")),
                 since=float(message.get("since") or 0),
-                reason=str(message.get("reason")),
+                reason=printable(message.get("reason")),
             )
         case "lost":
             return LeaseLostError(text, hint=hint)

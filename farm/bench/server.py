@@ -31,6 +31,7 @@ from farm.bench.protocol import (
     decode,
     error_to_message,
     from_text,
+    printable,
 )
 from farm.bench.settings import AgentSettings
 from farm.core.errors import BenchError, UserError
@@ -264,8 +265,9 @@ class Agent:
         if not isinstance(names, list) or not names:
             raise UserError("lease: `targets` is no list of names")
         targets = [self._target({"target": name}) for name in names]
-        owner = str(message.get("owner", ""))[:_WORDS_LIMIT] or "nobody"
-        reason = str(message.get("reason", ""))[:_WORDS_LIMIT] or "nothing said"
+        # They are shown to others, on terminals and in logs.
+        owner = printable(message.get("owner", ""))[:_WORDS_LIMIT] or "nobody"
+        reason = printable(message.get("reason", ""))[:_WORDS_LIMIT] or "nothing said"
         if message.get("wait"):
             lease = await self._wait_for_lease(channel, message, targets, owner, reason)
         else:

@@ -19,6 +19,7 @@ from farm.bench.protocol import (
     error_from_message,
     error_to_message,
     from_text,
+    lease_from,
     to_text,
 )
 from farm.core.errors import BenchError, UserError
@@ -91,3 +92,15 @@ def test_an_error_keeps_its_kind_and_words(error: BenchError | UserError) -> Non
     assert (again.message, again.hint) == ("host: step: m", "h")
     if isinstance(again, BusyError):
         assert (again.holder, again.since, again.reason) == ("ann", 1.5, "work")
+
+
+def test_words_of_others_are_harmless_to_print() -> None:
+    hostile = "\x1b]0;x\x07\u202e\nann ä"
+    message = {"kind": "busy", "message": hostile, "hint": hostile, "holder": hostile,
+               "since": 1, "reason": hostile}  # fmt: skip
+    error = error_from_message(message, "h")
+    assert isinstance(error, BusyError)
+    info = lease_from({"owner": hostile, "reason": hostile, "since": 1})
+    clean = r"\x1b]0;x\x07\u202e\nann ä"
+    assert {error.holder, error.reason, error.hint, info.owner, info.reason} == {clean}
+    assert str(error) == f"h: {clean}"
