@@ -99,7 +99,6 @@ class AgentLink:
                 except FarmError as error:
                     self._fail_by(error)
                 tasks.cancel_scope.cancel()
-        self._fail(BenchError(f"{self._host}: the link to the agent is closed"))
 
     async def open(self) -> None:
         """Greet the agent.
@@ -148,6 +147,7 @@ class AgentLink:
     async def close(self) -> None:
         """Hang up; the agent ends what belongs to this channel."""
         self._closing = True
+        self._fail(BenchError(f"{self._host}: the link to the agent is closed"))
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._pipe.close)
         self._scope.cancel()
