@@ -16,7 +16,7 @@ from farm.core.files import write_text
 from farm.core.progress import Reporter
 from farm.debian import ArchiveSettings
 from farm.image.boot_files import boot_files
-from farm.image.card import CardFile, write_card
+from farm.image.card import CardFile, remove_old, write_card
 from farm.kernels import device_tree, module_tree, prepare_kernel
 from farm.oci.files import file_entries
 from farm.oci.store import Store
@@ -106,6 +106,7 @@ def build(
     )
     name = assembly_file.stem
     image = out / f"{name}-{board.name}.img"
+    remove_old(record_path(image))
     with reporter.task(f"writing {image}"):
         card = write_card(image, files, label="FARM", key=f"{name}-{board.name}")
     record = BuildRecord(

@@ -16,7 +16,6 @@ from farm.cli.options import (
     Suite,
     Update,
     archive_settings,
-    find_assembly,
     get_reporter,
 )
 
@@ -62,7 +61,7 @@ def build_image(
     project = Project.find()
     return build_assembly(
         project,
-        find_assembly(project, assembly),
+        project.assembly_file(assembly),
         board,
         out=out,
         store=Store(),

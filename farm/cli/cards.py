@@ -22,18 +22,11 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Say what a board's firmware would do with an image; exit 1 if it would not boot."""
-    from farm.core.errors import ExitCode, UserError
+    from farm.core.errors import ExitCode
     from farm.firmware.inspect import inspect as inspect_card
-    from farm.spec.board import Board
     from farm.spec.project import Project
 
-    project = Project.find()
-    found = project.board(board)
-    if not isinstance(found, Board):
-        raise UserError(
-            f"board {board!r} is a family", hint=f"choose one of {', '.join(found.family)}"
-        )
-    report = inspect_card(image, found)
+    report = inspect_card(image, Project.find().one_board(board))
     if json:
         print(report.to_json(), end="")
     else:

@@ -93,18 +93,12 @@ def boot(
 
     import anyio
 
-    from farm.core.errors import UserError
     from farm.runs.expect import expectation_for
     from farm.runs.throwaway import run_throwaway
-    from farm.spec.board import Board
     from farm.spec.project import Project
 
     reporter = get_reporter()
-    found = Project.find().board(board)
-    if not isinstance(found, Board):
-        raise UserError(
-            f"board {board!r} is a family", hint=f"boot one of {', '.join(found.family)}"
-        )
+    found = Project.find().one_board(board)
     image = _image(what, board, out, mirror, suite, update, reporter)
     missing = found.stand_in.missing if found.stand_in else ()
     result = anyio.run(
@@ -138,12 +132,12 @@ def _image(
     reporter: Reporter,
 ) -> _Image:
     """The image that was named, with its record where it has one; or the assembly's, built."""
-    from farm.build.record import read_record, record_path
+    from farm.runs.given import given_record
 
     if what.suffix in (".yml", ".yaml") or not what.is_file():
         built = build_image(what, board, out, mirror, suite, update, reporter)
         return _Image(built.image, built.record)
-    return _Image(what, read_record(what) if record_path(what).exists() else None)
+    return _Image(what, given_record(what))
 
 
 def _end(result: RunResult, json: bool) -> None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from farm.core.progress import Reporter
     from farm.debian import ArchiveSettings
     from farm.smoke.verdict import Limits
-    from farm.spec.project import Project
 
 
 def _boards(incomplete: str) -> list[str]:
@@ -93,34 +92,3 @@ def get_reporter() -> Reporter:
 def print_json(value: object) -> None:
     """Print a value that JSON knows, for scripts."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def find_assembly(project: Project, given: Path) -> Path:
-    """The assembly's file: as given, else the built-in one of that path or name.
-
-    Raises:
-        UserError: there is none.
-    """
-    from farm.core.errors import UserError
-
-    if given.is_file():
-        return given
-    if not given.is_absolute() and ".." not in given.parts:
-        for path in (
-            project.root / given,
-            project.builtin / given,
-            project.root / "assemblies" / f"{given}.yml",
-            project.builtin / "assemblies" / f"{given}.yml",
-        ):
-            if path.is_file():
-                return path
-    known = sorted(
-        {
-            path.stem
-            for root in (project.root, project.builtin)
-            for path in root.glob("assemblies/*.yml")
-        }
-    )
-    raise UserError(
-        f"{given}: no such assembly", hint=f"built-in ones and the project's: {', '.join(known)}"
-    )

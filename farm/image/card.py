@@ -86,8 +86,7 @@ def write_card(out: Path, files: Sequence[CardFile], *, label: str, key: str) ->
         ) from error
     extents = plan.extents()
     block_map = out.with_name(f"{out.name}.bmap")
-    # An old map must never stand beside a new image.
-    block_map.unlink(missing_ok=True)
+    remove_old(block_map)
     with replacing(out) as opened:
         fd = opened.fileno()
         os.ftruncate(fd, plan.image_bytes)
@@ -100,6 +99,18 @@ def write_card(out: Path, files: Sequence[CardFile], *, label: str, key: str) ->
     ranges = [(*extent, digest) for extent, digest in zip(extents, digests, strict=True)]
     write_bytes(block_map, bmap_xml(plan.image_bytes, ranges))
     return CardImage(out, plan.image_bytes, card_digest(plan.image_bytes, ranges), extents)
+
+
+def remove_old(beside: Path) -> None:
+    """Remove what was written about an image before: it must never stand beside a new one.
+
+    Raises:
+        BuildError: the folder cannot be written.
+    """
+    try:
+        beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise BuildError(f"{beside}: cannot be removed: {error.strerror}") from error
 
 
 def card_digest(size_bytes: int, ranges: Iterable[tuple[int, int, str]]) -> str:

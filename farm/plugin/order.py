@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from farm.build.record import BuildRecord, read_record, record_path
-from farm.core.errors import UserError
+from farm.build.record import BuildRecord
 from farm.core.progress import Reporter
+from farm.runs.given import given_record
 from farm.smoke.verdict import Limits
 from farm.spec.board import Board
 from farm.spec.project import Project
@@ -49,15 +49,14 @@ class Order:
     def get_image(self, reporter: Reporter) -> tuple[Path, BuildRecord | None]:
         """The image and its record; built where no image was given."""
         if self.image is not None:
-            known = record_path(self.image).exists()
-            return self.image, read_record(self.image) if known else None
+            return self.image, given_record(self.image)
         from farm.build import build
         from farm.debian import ArchiveSettings
         from farm.oci.store import Store
 
         built = build(
             self.project,
-            self.assembly,
+            self.project.assembly_file(self.assembly),
             self.board.name,
             out=Path("out"),
             store=Store(),
@@ -74,17 +73,12 @@ def order_from(config: pytest.Config) -> Order:
         UserError: they name what does not exist.
     """
     project = Project.find()
-    name = str(config.getoption("--farm-board"))
-    board = project.board(name)
-    if not isinstance(board, Board):
-        raise UserError(
-            f"--farm-board {name}: is a family", hint=f"choose one of {', '.join(board.family)}"
-        )
+    board = project.one_board(str(config.getoption("--farm-board")))
     image = _path(config, "--farm-image")
     return Order(
         project=project,
         board=board,
-        assembly=_assembly(project, Path(config.getoption("--farm-assembly"))),
+        assembly=Path(config.getoption("--farm-assembly")),
         image=image,
         bench=_path(config, "--farm-bench"),
         target=config.getoption("--farm-target"),
@@ -99,11 +93,3 @@ def order_from(config: pytest.Config) -> Order:
 def _path(config: pytest.Config, option: str) -> Path | None:
     given = config.getoption(option)
     return Path(given).expanduser() if given else None
-
-
-def _assembly(project: Project, given: Path) -> Path:
-    """As given, from the project's folder, or built in."""
-    for path in (given, project.root / given, project.builtin / given):
-        if path.is_file():
-            return path
-    return given

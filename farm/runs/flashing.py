@@ -79,12 +79,7 @@ async def flash_on_bench(order: FlashOrder, reporter: Reporter) -> RunResult:
 
 
 def _board(project: Project, order: FlashOrder) -> Board:
-    board = project.board(order.board)
-    if not isinstance(board, Board):
-        raise UserError(
-            f"board {order.board!r} is a family",
-            hint=f"flash one of {', '.join(board.family)}: the family's image serves each",
-        )
+    board = project.one_board(order.board)
     record = order.record
     if record is not None and board.name not in record.boards:
         raise UserError(

@@ -97,6 +97,41 @@ class Project:
         _check_name(path, name, board.name)
         return board
 
+    def one_board(self, name: str) -> Board:
+        """Return a board's definition, where a family will not do.
+
+        Raises:
+            UserError: there is no such board, it is a family, or its file has problems.
+        """
+        board = self.board(name)
+        if isinstance(board, Family):
+            raise UserError(
+                f"board {name!r} is a family",
+                hint=f"name one of its boards: {', '.join(board.family)}; the family's image "
+                "serves each",
+            )
+        return board
+
+    def assembly_file(self, given: Path) -> Path:
+        """Return an assembly's file: as given, else the project's or built-in one of that path
+        or name.
+
+        Raises:
+            UserError: there is none.
+        """
+        if given.is_file():
+            return given
+        if not given.is_absolute() and ".." not in given.parts:
+            for root in reversed(self._roots):
+                for path in (root / given, root / "assemblies" / f"{given}.yml"):
+                    if path.is_file():
+                        return path
+        known = sorted(self._files("assemblies", "*.yml"))
+        raise UserError(
+            f"{given}: no such assembly",
+            hint=f"built-in ones and the project's: {', '.join(known)}",
+        )
+
     def members(self, board: Board | Family) -> tuple[Board, ...]:
         """Return the boards of a family, in its order; of a board, itself.
 

@@ -143,3 +143,24 @@ def test_the_benchs_file_is_the_given_one_the_projects_or_the_virtual_one(
     assert project.bench_file(own) == own
     with pytest.raises(UserError, match="no such file"):
         project.bench_file(project.root / "lab.yml")
+
+
+def test_where_one_board_is_wanted_a_family_will_not_do(project: Project) -> None:
+    assert project.one_board("one").name == "one"
+    with pytest.raises(UserError, match="'both' is a family") as caught:
+        project.one_board("both")
+    assert "two, one" in (caught.value.hint or "")
+
+
+def test_an_assembly_is_found_by_path_and_by_name(project: Project, tmp_path: Path) -> None:
+    for root, name in ((project.builtin, "a"), (project.builtin, "b"), (project.root, "b")):
+        put(root / f"assemblies/{name}.yml", "format: 1\n")
+    elsewhere = put(tmp_path / "elsewhere.yml", "format: 1\n")
+    assert project.assembly_file(elsewhere) == elsewhere
+    assert project.assembly_file(Path("a")) == project.builtin / "assemblies/a.yml"
+    assert project.assembly_file(Path("assemblies/a.yml")).is_relative_to(project.builtin)
+    assert project.assembly_file(Path("b")) == project.root / "assemblies/b.yml"
+    for absent in ("c", "../elsewhere", "/b"):
+        with pytest.raises(UserError, match="no such assembly") as caught:
+            project.assembly_file(Path(absent))
+        assert caught.value.hint == "built-in ones and the project's: a, b"
