@@ -4,7 +4,8 @@
     start SETTINGS            run the agent in the background; returns when clients can come
     serve SETTINGS            run it here, until SIGTERM or SIGINT
     connect SOCKET            join standard input and output to the agent's socket
-    mux SOCKET TARGET host|board      give a target's card to the host or the board
+    mux SOCKET TARGET host|board      give a target's card to the host or the board; the secret
+                                      of the target's lease is a line on standard input
 
 `connect` is what a client runs on the host through SSH; it and `mux` load nothing heavy.
 """
@@ -17,6 +18,8 @@ import sys
 from pathlib import Path
 
 from farm.core.errors import ExitCode, FarmError
+
+_SECRET_LIMIT = 200
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +54,8 @@ def _do(wanted: argparse.Namespace) -> int:
         case "mux":
             from farm.bench.connect import switch_card
 
-            switch_card(wanted.socket, wanted.target, wanted.to)
+            secret = sys.stdin.readline(_SECRET_LIMIT).strip()
+            switch_card(wanted.socket, wanted.target, wanted.to, secret)
         case "start":
             from farm.bench.daemon import start
 

@@ -82,6 +82,7 @@ class Claim:
         self.lost = anyio.Event()
         self.busy: BusyError | None = None
         self.got: str | None = None
+        self.secret = ""
         self._wanted: Message = {"targets": names, "owner": owner, "reason": reason}
         self._queued = queued
         self._console: AgentConsole | None = None
@@ -130,6 +131,7 @@ class Claim:
 
     def _granted(self, answer: Message) -> None:
         self.got = str(answer["target"])
+        self.secret = str(answer.get("secret", ""))
 
     def _heard(self, event: Message) -> None:
         match event["event"]:

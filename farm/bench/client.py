@@ -244,7 +244,14 @@ class BenchClient:
         stack.push_async_callback(_shielded, forwards.close)
         console = claim.console_of(name, what)
         await console.open(claim.link)
-        power = HttpPower(what, target.power, forwards, before_on=console.ready, check=claim.check)
+        power = HttpPower(
+            what,
+            target.power,
+            forwards,
+            before_on=console.ready,
+            check=claim.check,
+            secret=claim.secret,
+        )
         stack.push_async_callback(_shielded, power.close)
         stack.push_async_callback(_shielded, claim.give_back)
         return LeasedTarget(
@@ -252,7 +259,9 @@ class BenchClient:
             board_name=target.board,
             connection=connection,
             power=power,
-            storage=MuxStorage(what, target.storage, connection, check=claim.check),
+            storage=MuxStorage(
+                what, target.storage, connection, check=claim.check, secret=claim.secret
+            ),
             console=console,
             network=_network(what, target, forwards),
             lost=claim.lost,

@@ -110,14 +110,15 @@ class Call:
             self._lines += self._splitter.feed(data)
 
 
-def switch_card(path: Path, target: str, to: str) -> None:
-    """Ask the agent to give a card to "host" or "board".
+def switch_card(path: Path, target: str, to: str, secret: str) -> None:
+    """Ask the agent to give a card to "host" or "board", by the secret of the target's lease.
 
     Raises:
         BenchError: no agent listens, or it refuses.
     """
     with Call(path) as agent:
-        agent.ask("mux", {"target": target, "to": to}, timeout_s=_ANSWER_S)
+        wanted: Message = {"target": target, "to": to, "secret": secret}
+        agent.ask("mux", wanted, timeout_s=_ANSWER_S)
 
 
 def ping(path: Path, *, timeout_s: float) -> Message:

@@ -51,6 +51,12 @@ class RealHardware:
         """Nothing of this host's is run here."""
         return ""
 
+    def guard(self, allowed: Callable[[str, str], bool]) -> None:
+        """Nothing here switches."""
+
+    async def abandoned(self, target: str) -> None:
+        """Its relay is not the agent's."""
+
     async def switch_card(self, target: str, to: str) -> None:
         """Refused: a real mux has a command of its own."""
         raise BenchError(f"{target}: its card is not switched by the agent")

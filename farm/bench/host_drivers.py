@@ -77,6 +77,7 @@ class HttpPower:
         settings: from the bench's file.
         before_on: awaited before the power comes: the console is open by then.
         check: raises where the lease is lost.
+        secret: the lease's, for a relay that wants it.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class HttpPower:
         *,
         before_on: Callable[[], Awaitable[None]],
         check: Callable[[], None],
+        secret: str,
     ) -> None:
         self._what = what
+        self._secret = secret
         self._settings = settings
         self._forwards = forwards
         self._before_on = before_on
@@ -153,7 +156,10 @@ class HttpPower:
         if self._client is None:
             port = await self._forwards.port(self._settings.address, self._settings.port)
             headers = {}
-            if (token := read_token(self._settings.token, self._what)) is not None:
+            token: str | None = self._secret
+            if self._settings.token != spec.LEASE_TOKEN:
+                token = read_token(self._settings.token, self._what)
+            if token is not None:
                 headers["Authorization"] = f"Bearer {token}"
             self._client = httpx.AsyncClient(
                 base_url=f"http://127.0.0.1:{port}",
@@ -165,7 +171,11 @@ class HttpPower:
 
 
 class MuxStorage:
-    """An SD mux that is switched by commands on the bench host."""
+    """An SD mux that is switched by commands on the bench host.
+
+    A command gets the lease's secret as a line on its standard input, where other programs of
+    the host do not see it; a mux that knows of no leases does not read it.
+    """
 
     def __init__(
         self,
@@ -174,8 +184,10 @@ class MuxStorage:
         connection: SshConnection,
         *,
         check: Callable[[], None],
+        secret: str,
     ) -> None:
         self._what = what
+        self._input = f"{secret}\n".encode()
         self._settings = settings
         self._connection = connection
         self._check = check
@@ -196,7 +208,7 @@ class MuxStorage:
     async def _run(self, argv: Sequence[str], step: str) -> None:
         self._check()
         done = await anyio.to_thread.run_sync(
-            lambda: self._connection.run(argv, timeout_s=_COMMAND_S)
+            lambda: self._connection.run(argv, timeout_s=_COMMAND_S, input=self._input)
         )
         if done.returncode != 0:
             said = done.stderr.decode(errors="replace").strip()[-500:] or "without a word"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import secrets
 import socket
 import sys
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from farm.core.errors import BenchError
 from farm.core.files import write_text
 from farm.core.run import find_program, run
 from farm.spec.bench import (
+    LEASE_TOKEN,
     ForwardedNetwork,
     HttpPower,
     MuxStorage,
@@ -137,8 +137,6 @@ def write_host_files(plan: VirtualHostPlan, ports: FreePorts) -> VirtualHostFile
     host_key = _key(folder / "ssh_host_ed25519_key", plan.name)
     client_key = _key(plan.client / "id_ed25519", f"farm client {plan.name}")
     write_text(folder / "authorized_keys", _public(client_key) + "\n", mode=0o600)
-    token = folder / "relay.token"
-    write_text(token, secrets.token_urlsafe(24) + "\n", mode=0o600)
     ssh_port, relay_port = ports.take(), ports.take()
     serial = {name: ports.take() for name in plan.targets}
     forwards = {
@@ -184,7 +182,7 @@ def _target(
             on=f"/{name}/on",
             off=f"/{name}/off",
             state=f"/{name}/state",
-            token=f"file:{plan.folder / 'relay.token'}",
+            token=LEASE_TOKEN,
         ),
         console=Rfc2217Console(address=ser2net_address(), port=serial),
         storage=MuxStorage(
@@ -221,7 +219,7 @@ def _settings(
             for name, (target, _) in plan.targets.items()
         },
         "virtual": {
-            "relay": {"port": relay_port, "token_file": str(folder / "relay.token")},
+            "relay": {"port": relay_port},
             "ssh_port": ssh_port,
             "children": [
                 {

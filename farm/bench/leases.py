@@ -7,6 +7,8 @@ was silent for too long. Nobody can end another's lease; a killed run's lease en
 
 from __future__ import annotations
 
+import hmac
+import secrets
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
@@ -17,12 +19,19 @@ from farm.bench.protocol import LEASE_DEAD_S, LeaseInfo
 
 @dataclass
 class Lease:
-    """The right of one channel to use one target."""
+    """The right of one channel to use one target.
+
+    Args:
+        secret: what its holder shows to whatever switches the target; it ends with the lease.
+        over: its holder is gone, and the target is being switched off for the next one.
+    """
 
     target: str
     holder: Hashable
     info: LeaseInfo
     beat_s: float
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    over: bool = False
 
 
 @dataclass(eq=False)
@@ -94,6 +103,11 @@ class LeaseTable:
         self._settle()
         return True
 
+    def drop_tickets(self, holder: Hashable) -> None:
+        """Take a holder whose channel is gone out of the queue."""
+        self._queue = [ticket for ticket in self._queue if ticket.holder != holder]
+        self._settle()
+
     def drop(self, holder: Hashable) -> tuple[Lease, ...]:
         """End everything of a holder whose channel is gone; returns its leases."""
         self._queue = [ticket for ticket in self._queue if ticket.holder != holder]
@@ -111,7 +125,16 @@ class LeaseTable:
     def dead(self) -> tuple[Lease, ...]:
         """The leases whose holder was silent for too long; they are not ended here."""
         limit = self._clock() - LEASE_DEAD_S
-        return tuple(lease for lease in self._leases.values() if lease.beat_s < limit)
+        return tuple(
+            lease for lease in self._leases.values() if lease.beat_s < limit and not lease.over
+        )
+
+    def allows(self, target: str, secret: str) -> bool:
+        """Whether a secret is that of the target's lease."""
+        lease = self._leases.get(target)
+        if lease is None or lease.over:
+            return False
+        return hmac.compare_digest(secret.encode(errors="replace"), lease.secret.encode())
 
     def held_by(self, holder: Hashable) -> tuple[Lease, ...]:
         """The leases of a holder."""

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A relay with an HTTP interface, as a network PDU has one: POST /TARGET/on, /TARGET/off,
-GET /TARGET/state. It answers in plain text; 409 and the reason where it will not switch.
+GET /TARGET/state. It answers in plain text; 409 and the reason where it will not switch. The
+bearer token is the secret of the target's lease.
 """
 
 from __future__ import annotations
 
-import hmac
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import anyio
@@ -42,13 +42,15 @@ class HttpRelay:
     Args:
         outlets: by target.
         port: TCP port.
-        token: the bearer token that requests must carry.
+        allowed: whether a target's lease has this secret.
     """
 
-    def __init__(self, outlets: Mapping[str, Outlet], *, port: int, token: str) -> None:
+    def __init__(
+        self, outlets: Mapping[str, Outlet], *, port: int, allowed: Callable[[str, str], bool]
+    ) -> None:
         self._outlets = outlets
         self._port = port
-        self._token = f"Bearer {token}".encode()
+        self._allowed = allowed
 
     async def serve(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         """Serve until cancelled; started when it listens.
@@ -107,13 +109,14 @@ class HttpRelay:
             connection.start_next_cycle()
 
     async def _do(self, request: h11.Request) -> tuple[int, str]:
-        given = dict(request.headers).get(b"authorization", b"")
-        if not hmac.compare_digest(bytes(given), self._token):
-            return 401, "this relay wants its bearer token"
+        given = bytes(dict(request.headers).get(b"authorization", b""))
+        secret = given.removeprefix(b"Bearer ").decode("ascii", errors="replace")
         name, _, verb = request.target.decode("ascii").removeprefix("/").partition("/")
         outlet = self._outlets.get(name)
         if outlet is None:
             return 404, "no such outlet"
+        if not self._allowed(name, secret):
+            return 401, "this relay wants the secret of the target's lease as its bearer token"
         try:
             match (request.method, verb):
                 case (b"POST", "on"):

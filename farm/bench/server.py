@@ -59,6 +59,12 @@ class Hardware(Protocol):
     def complaint(self) -> str:
         """What its programs said last, for a message about a failed start; "" where nothing."""
 
+    def guard(self, allowed: Callable[[str, str], bool]) -> None:
+        """Switch only where `allowed` says of target and secret that they are of one lease."""
+
+    async def abandoned(self, target: str) -> None:
+        """Switch off what the agent itself can: its lease ended without being given back."""
+
     async def switch_card(self, target: str, to: str) -> None:
         """Give its card to the "host" or the "board"."""
 
@@ -89,6 +95,7 @@ class Agent:
             for name in settings.targets
         }
         hardware.tell_changes(lambda name, words: self._consoles[name].power_changed(words))
+        hardware.guard(self._leases.allows)
         self._requests: dict[str, Callable[[ClientChannel, Message], Awaitable[Message]]] = {
             "hello": self._hello,
             "status": self._status,
@@ -120,7 +127,7 @@ class Agent:
             async with listener, anyio.create_task_group() as tasks:
                 for console in self._consoles.values():
                     tasks.start_soon(console.run)
-                tasks.start_soon(self._bury_the_dead)
+                tasks.start_soon(self._bury_the_dead, tasks)
                 listening()
                 await listener.serve(self._client)
         finally:
@@ -158,6 +165,8 @@ class Agent:
                     await self._converse(channel, tasks)
                 # At once: the next in the queue need not wait for this one's last words.
                 self._forget(channel)
+                for lease in self._leases.held_by(channel):
+                    await self._end(lease, "ended with its channel")
                 channel.end()
                 with anyio.move_on_after(_CHECK_S):
                     await said.wait()
@@ -199,17 +208,27 @@ class Agent:
     def _forget(self, channel: ClientChannel) -> None:
         for console in self._consoles.values():
             console.unwatch(channel)
-        for lease in self._leases.drop(channel):
-            self._tell_lease(lease, "ended with its channel")
+        self._leases.drop_tickets(channel)
 
-    async def _bury_the_dead(self) -> None:
+    async def _end(self, lease: Lease, why: str) -> None:
+        """End a lease that nobody gives back: the next one finds the target off."""
+        if lease.over:
+            return
+        lease.over = True
+        self._tell_lease(lease, why)
+        try:
+            await self._hardware.abandoned(lease.target)
+        except Exception:
+            _log.exception("%s: it cannot be switched off", lease.target)
+        self._leases.release(lease.target, lease.holder)
+
+    async def _bury_the_dead(self, tasks: anyio.abc.TaskGroup) -> None:
         while True:
             await anyio.sleep(_CHECK_S)
             for lease in self._leases.dead():
                 channel = lease.holder
                 assert isinstance(channel, ClientChannel)
-                self._tell_lease(lease, "ended: no heartbeat")
-                self._leases.release(lease.target, channel)
+                tasks.start_soon(self._end, lease, "ended: no heartbeat")
                 channel.say(
                     {"event": "lost", "target": lease.target, "why": "no heartbeat came for 10 s"}
                 )
@@ -232,7 +251,7 @@ class Agent:
     def _leased_target(self, channel: ClientChannel, message: Message) -> str:
         name = self._target(message)
         lease = self._leases.lease_of(name)
-        if lease is None or lease.holder is not channel:
+        if lease is None or lease.holder is not channel or lease.over:
             raise LeaseLostError(f"{name}: not leased by this channel")
         return name
 
@@ -273,7 +292,7 @@ class Agent:
         else:
             lease = self._leases.take(targets, channel, owner, reason)
         self._tell_lease(lease, "begins")
-        return {"target": lease.target, "since": lease.info.since}
+        return {"target": lease.target, "since": lease.info.since, "secret": lease.secret}
 
     async def _wait_for_lease(
         self,
@@ -356,6 +375,12 @@ class Agent:
         name, to = self._target(message), str(message.get("to"))
         if to not in ("host", "board"):
             raise UserError(f"{name}: a card goes to host or board, not to {to!r}")
+        # The command that asks has a channel of its own: the lease's secret says whose it is.
+        if not self._leases.allows(name, str(message.get("secret", ""))):
+            raise LeaseLostError(
+                f"{name}: its card is switched for the holder of its lease only",
+                hint="the lease's secret comes on the command's standard input",
+            )
         await self._hardware.switch_card(name, to)
         self._consoles[name].mark(f"card: to the {to}")
         return {}

@@ -87,6 +87,7 @@ class VirtualHost:
         self._virtual: dict[str, Any] = settings.virtual
         self._slots: dict[str, VirtualSlot] = {}
         self._stack = contextlib.AsyncExitStack()
+        self._allowed: Callable[[str, str], bool] | None = None
 
     async def __aenter__(self) -> VirtualHost:
         async with contextlib.AsyncExitStack() as stack:
@@ -95,8 +96,8 @@ class VirtualHost:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.push_async_callback(_cancel, tasks)
             relay = self._virtual["relay"]
-            token = Path(relay["token_file"]).read_text().strip()
-            await tasks.start(HttpRelay(self._slots, port=int(relay["port"]), token=token).serve)
+            server = HttpRelay(self._slots, port=int(relay["port"]), allowed=self._is_allowed)
+            await tasks.start(server.serve)
             for given in self._virtual["children"]:
                 log = self._settings.folder / f"{given['name']}.log"
                 log.unlink(missing_ok=True)
@@ -127,6 +128,19 @@ class VirtualHost:
         """Call `changed` with target and phase whenever a board's phase has changed."""
         for name, slot in self._slots.items():
             slot.board.phase_changed = functools.partial(_tell, changed, name, slot.board)
+
+    def guard(self, allowed: Callable[[str, str], bool]) -> None:
+        """Let the relay switch a target only with the secret of its lease."""
+        self._allowed = allowed
+
+    async def abandoned(self, target: str) -> None:
+        """Switch a board off whose lease ended by itself."""
+        slot = self._slots[target]
+        if slot.state() != "off":
+            await slot.off()
+
+    def _is_allowed(self, target: str, secret: str) -> bool:
+        return self._allowed is not None and self._allowed(target, secret)
 
     def complaint(self) -> str:
         """What ser2net said last: without it no console opens."""

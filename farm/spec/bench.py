@@ -6,12 +6,16 @@ Drivers are named by `driver:`; each is one class of `farm.bench` with the same 
 
 from __future__ import annotations
 
+import posixpath
+import shlex
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from farm.spec.component import Need
 from farm.spec.model import Model, Name, Path, PlacedError
+
+_LASTING = ("/dev/disk/by-id/", "/dev/disk/by-path/", "/dev/shm/")
 
 
 class SshHost(Model):
@@ -42,6 +46,10 @@ class LoopbackHost(Model):
 Host = Annotated[SshHost | LoopbackHost, Field(discriminator="kind")]
 
 
+LEASE_TOKEN = "lease:"
+"""The token of a relay that knows of leases: the secret of the lease."""
+
+
 class HttpPower(Model):
     """A relay switched by HTTP requests sent from the bench host's network."""
 
@@ -52,7 +60,9 @@ class HttpPower(Model):
     off: str = Field(description="path that is POSTed to switch off")
     state: str = Field(description="path that answers GET with on or off")
     token: str | None = Field(
-        None, description="sent as a bearer token; NAME_OF_VARIABLE or file:PATH"
+        None,
+        description="sent as a bearer token; NAME_OF_VARIABLE, file:PATH, or lease: for the "
+        "secret of the lease, which a virtual bench's relay wants",
     )
 
 
@@ -69,9 +79,27 @@ class MuxStorage(Model):
     """An SD mux switched by a command on the bench host; the card is a device or file there."""
 
     driver: Literal["mux"] = Field("mux", description="which driver")
-    device: str = Field(description="absolute path of the card while the host has it")
+    device: str = Field(
+        description="absolute path of the card while the host has it: of a block device its name "
+        "in /dev/disk/by-id or by-path, else a file"
+    )
     to_host: tuple[str, ...] = Field(description="command that gives the card to the host")
     to_board: tuple[str, ...] = Field(description="command that gives the card to the board")
+
+    @model_validator(mode="after")
+    def _always_the_same_card(self) -> MuxStorage:
+        """/dev/sdX is whatever the kernel found in that place today: perhaps another disk."""
+        path = posixpath.normpath(self.device)
+        if path.startswith("/dev/") and not path.startswith(_LASTING):
+            find = shlex.join(["find", "-L", "/dev/disk/by-id", "-samefile", path])
+            raise PlacedError(
+                (
+                    ("device",),
+                    f"{self.device} may be another disk tomorrow: expected a name in "
+                    f"/dev/disk/by-id or /dev/disk/by-path (`{find}`, on the bench host, tells it)",
+                )
+            )
+        return self
 
 
 class DirectNetwork(Model):

@@ -189,7 +189,8 @@ class FakeTarget:
         self._held().note = note
 
     def lose(self, why: str) -> None:
-        """Let the lease be lost."""
+        """Let the lease be lost; the bench switches the board off then."""
+        self.board._is_on = False
         self._error = lease_lost(self.name, why)
         self.lost.set()
         for stream in self.board._streams:

@@ -62,11 +62,29 @@ class Client:
         return await self.message(id=1)
 
 
+class Boards(RealHardware):
+    """Takes note of what was switched off; that takes until `go` is set."""
+
+    def __init__(self) -> None:
+        self.off: list[str] = []
+        self.begun = anyio.Event()
+        self.go = anyio.Event()
+
+    async def abandoned(self, target: str) -> None:
+        self.begun.set()
+        await self.go.wait()
+        self.off.append(target)
+
+    async def switch_card(self, target: str, to: str) -> None:
+        pass
+
+
 @dataclass
 class Running:
     """An agent of two targets whose consoles echo what is written to them."""
 
     socket: Path
+    boards: Boards
     now: float = 0.0
 
     def clock(self) -> float:
@@ -87,14 +105,15 @@ async def agent(tmp_path: Path) -> AsyncIterator[Running]:
         name="test", folder=tmp_path, socket=tmp_path / "s", targets={"a": target, "b": target},
         virtual=None,
     )  # fmt: skip
-    running = Running(settings.socket)
+    running = Running(settings.socket, Boards())
     async with anyio.create_task_group() as tasks:
         listening = anyio.Event()
-        server = Agent(settings, RealHardware(), clock=running.clock)
+        server = Agent(settings, running.boards, clock=running.clock)
         tasks.start_soon(server.serve, listening.set)
         await listening.wait()
         await server.all_open(30)
         yield running
+        running.boards.go.set()
         tasks.cancel_scope.cancel()
     assert not settings.socket.exists()
 
@@ -110,12 +129,46 @@ async def test_a_lease_without_a_heartbeat_ends_and_its_channel_with_it(agent: R
         await silent.ask("heartbeat")
         agent.now += LEASE_DEAD_S - 0.5
         assert (await silent.ask("heartbeat"))["ok"] == {}
+        agent.boards.go.set()
         agent.now += LEASE_DEAD_S + 0.5
         lost = await silent.message(event="lost")
         assert (lost["target"], lost["why"]) == ("a", "no heartbeat came for 10 s")
         with pytest.raises(anyio.EndOfStream), anyio.fail_after(30):
             await silent.stream.receive()
-        assert "ok" in await next_.ask("lease", targets=["a"], owner="bob", reason="y")
+        got = await next_.ask("lease", targets=["a"], owner="bob", reason="y", wait=True)
+        assert "ok" in got
+
+
+async def test_the_next_one_finds_switched_off_what_a_dead_lease_left_on(agent: Running) -> None:
+    async with agent.client() as next_:
+        async with agent.client() as silent:
+            secret = (await silent.ask("lease", targets=["a"], owner="ann", reason="x"))["ok"][
+                "secret"
+            ]
+            card = {"target": "a", "to": "board", "secret": secret}
+            assert "ok" in await silent.ask("mux", **card)
+            agent.now += LEASE_DEAD_S + 0.5
+            await agent.boards.begun.wait()
+            # Until then nobody has it, the dead one least of all.
+            assert (await next_.ask("mux", **card))["error"]["kind"] == "lost"
+        busy = await next_.ask("lease", targets=["a"], owner="bob", reason="y")
+        assert busy["error"]["holder"] == "ann"
+        agent.boards.go.set()
+        got = await next_.ask("lease", targets=["a"], owner="bob", reason="y", wait=True)
+        assert (got["ok"]["target"], agent.boards.off) == ("a", ["a"])
+
+
+async def test_what_is_given_back_stays_as_it_is(agent: Running) -> None:
+    agent.boards.go.set()
+    async with agent.client() as client:
+        await client.ask("lease", targets=["a"], owner="ann", reason="x")
+        await client.ask("lease", targets=["b"], owner="ann", reason="x")
+        await client.ask("release", target="a")
+    async with agent.client() as next_:
+        wanted = {"owner": "bob", "reason": "y", "wait": True}
+        for name in ("a", "b"):
+            assert "ok" in await next_.ask("lease", targets=[name], **wanted)
+        assert agent.boards.off == ["b"]
 
 
 async def test_one_writer_and_many_watchers(agent: Running) -> None:

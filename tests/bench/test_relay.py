@@ -25,6 +25,10 @@ pytestmark = pytest.mark.anyio
 TOKEN = "s3"
 
 
+def allowed(target: str, secret: str) -> bool:
+    return (target, secret) == ("a", TOKEN)
+
+
 @dataclass
 class Outlet:
     """An outlet whose switching takes until `go` is set."""
@@ -60,7 +64,7 @@ class Running:
 async def relay() -> AsyncIterator[Running]:
     outlet, port = Outlet(), FreePorts(11).take()
     async with anyio.create_task_group() as tasks:
-        await tasks.start(HttpRelay({"a": outlet}, port=port, token=TOKEN).serve)
+        await tasks.start(HttpRelay({"a": outlet}, port=port, allowed=allowed).serve)
         yield Running(outlet, port)
         tasks.cancel_scope.cancel()
 
@@ -144,7 +148,7 @@ async def test_switching_is_not_cut_by_the_limit_of_a_silent_client(
 async def test_switching_is_finished_when_the_relay_ends() -> None:
     outlet, port = Outlet(), FreePorts(12).take()
     async with anyio.create_task_group() as tasks:
-        await tasks.start(HttpRelay({"a": outlet}, port=port, token=TOKEN).serve)
+        await tasks.start(HttpRelay({"a": outlet}, port=port, allowed=allowed).serve)
         async with await Running(outlet, port).call() as stream:
             await stream.send(request("POST", "/a/on"))
             await outlet.begun.wait()
@@ -182,7 +186,12 @@ async def test_the_state_is_asked_once_more_where_the_relay_hangs_up(
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, serve)
         power = HttpPower(
-            "h: a", settings, cast(Forwards, _Plain()), before_on=nothing, check=lambda: None
+            "h: a",
+            settings,
+            cast(Forwards, _Plain()),
+            before_on=nothing,
+            check=lambda: None,
+            secret="",
         )
         assert await power.state() == "on"
         assert (calls, "asked once more" in caplog.text) == (2, True)
