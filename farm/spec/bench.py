@@ -89,16 +89,14 @@ class MuxStorage(Model):
     @model_validator(mode="after")
     def _always_the_same_card(self) -> MuxStorage:
         """/dev/sdX is whatever the kernel found in that place today: perhaps another disk."""
-        path = posixpath.normpath(self.device)
+        path = posixpath.normpath("/" + self.device.lstrip("/"))
         if path.startswith("/dev/") and not path.startswith(_LASTING):
             find = shlex.join(["find", "-L", "/dev/disk/by-id", "-samefile", path])
-            raise PlacedError(
-                (
-                    ("device",),
-                    f"{self.device} may be another disk tomorrow: expected a name in "
-                    f"/dev/disk/by-id or /dev/disk/by-path (`{find}`, on the bench host, tells it)",
-                )
+            fault = (
+                f"{self.device} may be another disk tomorrow: expected a name in /dev/disk/by-id "
+                f"or /dev/disk/by-path (`{find}`, on the bench host, tells it)"
             )
+            raise PlacedError((("device",), fault))
         return self
 
 

@@ -195,7 +195,7 @@ def test_a_target_is_virtual_or_attached() -> None:
                 host: here
                 power: {driver: http, on: /on, off: /off, state: /state}
                 console: {port: 2001}
-                storage: {device: /dev/sda, to_host: [a], to_board: [b]}
+                storage: {device: /dev/disk/by-id/usb-mux_1, to_host: [a], to_board: [b]}
                 network: {driver: forwarded, ports: {22: 2022}}
             """
         ),
@@ -208,6 +208,38 @@ def test_a_target_is_virtual_or_attached() -> None:
     assert attached.network is not None
     assert attached.network.driver == "forwarded"
     assert attached.network.ports == {22: 2022}
+
+
+@pytest.mark.parametrize(
+    ("device", "allowed"),
+    [
+        ("/dev/disk/by-id/usb-mux_1", True),
+        ("/dev/disk/by-path/pci-0:1", True),
+        ("/srv/cards/one.img", True),
+        ("/dev/sda", False),
+        ("/dev/disk/by-id/../../sda", False),
+        ("//dev/mmcblk0", False),
+    ],
+)
+def test_a_card_has_a_lasting_name(device: str, allowed: bool) -> None:
+    text = textwrap.dedent(
+        f"""\
+        format: 1
+        hosts: {{h: {{kind: ssh, address: h}}}}
+        targets:
+          t:
+            board: rpi4
+            host: h
+            power: {{driver: http, on: /on, off: /off, state: /state}}
+            console: {{port: 2001}}
+            storage: {{device: {device}, to_host: [a], to_board: [b]}}
+        """
+    )
+    if allowed:
+        load_text(text, "bench.yml", Bench)
+    else:
+        (found,) = problems(text, Bench)
+        assert "targets.t.storage.device" in found and "/dev/disk/by-id" in found
 
 
 def test_architectures_are_taken_in_any_spelling() -> None:
