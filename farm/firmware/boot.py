@@ -44,8 +44,9 @@ def boot_card(board: Board, card: Path) -> BootOutcome:
     try:
         changed = apply_edits(plan.device_tree, stand_in.device_tree)
     except CardError as error:
-        log = (*outcome.log[:-1], f"{STOPPED}{error.message}")
-        return replace(outcome, log=log, plan=None, reason=error.message)
+        reason = f"stand-in: stand_in.device_tree of boards/{board.name}.yml: {error.message}"
+        log = (*outcome.log[:-1], f"{STOPPED}{reason}")
+        return replace(outcome, log=log, plan=None, reason=reason)
     nodes = len({edit.node for edit in stand_in.device_tree})
     note = f"stand-in: device tree changed in {nodes} nodes (stand_in.device_tree of {board.name})"
     # The firmware's own last line stays the last one before the kernel's first.

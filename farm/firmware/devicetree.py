@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Changing a device tree for a stand-in, with `fdtput` of the device tree compiler.
 
-A node or property that the tree does not have needs no change: another kernel's tree may lack it.
-Anything else that `fdtput` refuses is an error.
+A property that is deleted may be absent: another kernel's tree may lack it. A node that is absent
+is an error, since it may be misspelt just as well; so is all else that `fdtput` refuses.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def apply_edits(dtb: bytes, edits: Sequence[DeviceTreeEdit]) -> bytes:
     """Return the tree with a stand-in's changes.
 
     Raises:
-        CardError: `fdtput` refuses the tree, which is damaged.
-        MissingProgramError: `fdtput` is not installed.
+        CardError: the tree has no such node, or `fdtput` refuses the tree, which is damaged.
+        MissingProgramError: the device tree compiler's programs are not installed.
     """
     if not edits:
         return dtb
@@ -47,9 +47,22 @@ def apply_edits(dtb: bytes, edits: Sequence[DeviceTreeEdit]) -> bytes:
         path = Path(folder) / "tree.dtb"
         path.write_bytes(dtb)
         for edit in edits:
+            _check_node(path, edit)
             for argv in _commands(path, edit):
                 _fdtput(argv, edit)
         return path.read_bytes()
+
+
+def _check_node(path: Path, edit: DeviceTreeEdit) -> None:
+    argv: list[str | Path] = ["fdtget", "-p", path, edit.node]
+    done = run(argv, timeout_s=_TIMEOUT_S, check=False, what=f"device tree: {edit.node}")
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise CardError(
+            f"device tree: it has no node {edit.node}"
+            if "FDT_ERR_NOTFOUND" in said
+            else f"device tree: {edit.node}: cannot be read: {said or done.returncode}"
+        )
 
 
 def _commands(path: Path, edit: DeviceTreeEdit) -> list[list[str | Path]]:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,19 +50,37 @@ def test_properties_and_nodes_change(tree: bytes) -> None:
     assert apply_edits(tree, edits) == apply_edits(tree, edits)
 
 
-def test_what_another_kernels_tree_lacks_needs_no_change(tree: bytes) -> None:
-    edits = (
-        DeviceTreeEdit(node="/soc/none", set={"status": "disabled"}, why="x"),
-        DeviceTreeEdit(node="/soc/mmc@7e300000", delete=("none",), why="x"),
-        DeviceTreeEdit(node="/none/none", delete_node=True, why="x"),
-    )
-    assert source_of(apply_edits(tree, edits)) == source_of(tree)
+def test_a_property_that_is_not_there_need_not_be_deleted(tree: bytes) -> None:
+    edit = DeviceTreeEdit(node="/soc/mmc@7e300000", delete=("none",), why="x")
+    assert source_of(apply_edits(tree, [edit])) == source_of(tree)
     assert apply_edits(tree, ()) is tree
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        DeviceTreeEdit(node="/soc/mcm@7e300000", set={"status": "disabled"}, why="x"),
+        DeviceTreeEdit(node="/soc/mcm@7e300000", delete=("status",), why="x"),
+        DeviceTreeEdit(node="/soc/mcm@7e300000", delete_node=True, why="x"),
+    ],
+)
+def test_a_node_that_is_misspelt_is_an_error(tree: bytes, edit: DeviceTreeEdit) -> None:
+    with pytest.raises(CardError, match="it has no node /soc/mcm@7e300000"):
+        apply_edits(tree, [edit])
+
+
+def test_the_boards_file_is_named(tree: bytes, tmp_path: Path) -> None:
+    card = make_card(tmp_path / "card", pi_files(**{"bcm2711-rpi-4-b.dtb": tree})).path
+    outcome = boot_card(board("rpi4"), card)
+    assert outcome.plan is None and outcome.reason is not None
+    assert "stand_in.device_tree of boards/rpi4.yml" in outcome.reason
+    assert "no node /soc/" in outcome.reason
+    assert boot_real(board("rpi4"), card).plan is not None
 
 
 def test_a_damaged_tree_is_an_error() -> None:
     edit = DeviceTreeEdit(node="/soc", set={"status": "disabled"}, why="x")
-    with pytest.raises(CardError, match=r"device tree: /soc: cannot be changed: .*FDT_ERR"):
+    with pytest.raises(CardError, match=r"device tree: /soc: cannot be read: .*FDT_ERR"):
         apply_edits(b"\xd0\x0d\xfe\xed" + bytes(100), [edit])
 
 
@@ -71,7 +91,24 @@ def test_the_header_is_checked(tree: bytes) -> None:
             check_device_tree(spoiled, "x")
 
 
-def test_only_the_stand_in_gets_them(tree: bytes, tmp_path: Path) -> None:
+def _tree_with(nodes: Iterable[str]) -> bytes:
+    whole: dict[str, Any] = {}
+    for node in nodes:
+        place = whole
+        for name in node.strip("/").split("/"):
+            place = place.setdefault(name, {})
+
+    def text(nodes: dict[str, Any]) -> str:
+        return "".join(f"{name} {{ {text(below)} }};\n" for name, below in nodes.items())
+
+    source = f"/dts-v1/;\n/ {{ {text(whole)} }};\n"
+    return run(["dtc", "-q", "-I", "dts", "-O", "dtb"], input=source.encode()).stdout
+
+
+def test_only_the_stand_in_gets_them(tmp_path: Path) -> None:
+    stand_in = board("rpi4").stand_in
+    assert stand_in is not None
+    tree = _tree_with(edit.node for edit in stand_in.device_tree)
     card = make_card(tmp_path / "card", pi_files(**{"bcm2711-rpi-4-b.dtb": tree})).path
     real, virtual = boot_real(board("rpi4"), card), boot_card(board("rpi4"), card)
     assert real.plan is not None and virtual.plan is not None
