@@ -14,10 +14,17 @@ from farm.core.arch import Arch
 from farm.core.errors import UserError
 from farm.core.files import write_text
 from farm.core.progress import Reporter
-from farm.debian import ArchiveSettings
+from farm.debian import ArchiveSettings, tidy_downloads
 from farm.image.boot_files import boot_files
 from farm.image.card import CardFile, remove_old, write_card
-from farm.kernels import device_tree, module_tree, prepare_kernel
+from farm.kernels import (
+    PreparedKernel,
+    device_tree,
+    module_plan,
+    module_tree,
+    prepare_kernel,
+    tidy_kernels,
+)
 from farm.oci.files import file_entries
 from farm.oci.store import Store
 from farm.oci.tree import Tree, make_tree
@@ -66,6 +73,7 @@ def build(
         UserError: a file has problems, or names something that does not exist.
         BuildError: a part cannot be made.
     """
+    _tidy(store)
     assembly = load(assembly_file, Assembly)
     board = project.board(board_name)
     members = project.members(board)
@@ -84,7 +92,7 @@ def build(
         init=resolved.init,
         containers=resolved.containers,
         files=make_tree(own),
-        modules=module_tree(kernel, _modules(members, resolved), store),
+        modules=_module_files(kernel, _modules(members, resolved), store, reporter),
         facts=facts,
         codec=kernel.codec,
         store=store,
@@ -131,6 +139,13 @@ def build(
     return Built(image, record)
 
 
+def _tidy(store: Store) -> None:
+    """Remove what earlier builds left, where they were killed."""
+    store.tidy()
+    tidy_kernels(store)
+    tidy_downloads()
+
+
 def _kernel(assembly: Assembly, project: Project, assembly_file: Path) -> FoundKernel:
     ref = assembly.kernel.image
     if not ref.startswith(BUILT_HERE):
@@ -146,6 +161,17 @@ def _modules(members: Sequence[Board], resolved: Resolved) -> tuple[str, ...]:
     wanted = [name for member in members for name in member.modules]
     wanted += sorted(name for facts in resolved.facts for name in facts.modules)
     return tuple(dict.fromkeys(wanted))
+
+
+def _module_files(
+    kernel: PreparedKernel, names: Sequence[str], store: Store, reporter: Reporter
+) -> Tree:
+    if missing := module_plan(kernel, names, store).missing_firmware:
+        reporter.note(
+            f"kernel {kernel.name}: modules name firmware that no package of its definition has: "
+            f"{', '.join(missing)}; where a board needs it, add the package to debian.firmware"
+        )
+    return module_tree(kernel, names, store)
 
 
 def _firmware(members: Sequence[Board], arch: Arch, sources: Sources) -> Tree:

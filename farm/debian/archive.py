@@ -28,6 +28,7 @@ from farm.core.files import locked, sha256_file, write_text
 from farm.core.places import cache_dir
 from farm.core.progress import Reporter, Task
 from farm.core.run import Completed, paste, run
+from farm.core.scratch import remove_left_scratch, scratch_prefix
 from farm.debian.failures import StaleIndexError, explain
 from farm.debian.settings import ArchiveSettings, check_mirror, check_suite, machine_mirror
 
@@ -41,6 +42,7 @@ _AREA = re.compile(r"[a-z0-9-]+")
 _URI_LINE = re.compile(r"'(?P<uri>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha>[0-9a-f]{64})")
 _APT_TIMEOUT_S = 600
 _LOOK_EVERY_S = 0.2
+_DOWNLOADING = ".new-"
 # Roots whose index this process has fetched: once is enough for all packages of a build.
 _UPDATED: set[Path] = set()
 
@@ -69,6 +71,15 @@ class Package:
     def file(self) -> str:
         """The .deb's own name."""
         return unquote(self.filename.rpartition("/")[2])
+
+
+def tidy_downloads(cache: Path | None = None) -> None:
+    """Remove packages that were half fetched when their process was killed."""
+    remove_left_scratch(_cache_of(cache) / "pool", _DOWNLOADING)
+
+
+def _cache_of(given: Path | None) -> Path:
+    return given if given is not None else cache_dir() / "debian"
 
 
 class Archive:
@@ -105,7 +116,7 @@ class Archive:
         for area in self.areas:
             if not _AREA.fullmatch(area):
                 raise UserError(f"{area!r}: not an area of the archive", hint="as main")
-        self._cache = cache if cache is not None else cache_dir() / "debian"
+        self._cache = _cache_of(cache)
         identity = "\n".join((self._mirror or "", self.suite, arch, *self.areas))
         short = hashlib.sha256(identity.encode()).hexdigest()[:8]
         self._root = self._cache / "apt" / f"{self.suite.replace('/', '_')}-{arch}-{short}"
@@ -234,7 +245,9 @@ class Archive:
     def _download(self, packages: Sequence[Package], total: int, task: Task) -> None:
         folder = self._cache / "pool"
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as scratch:
+        with tempfile.TemporaryDirectory(
+            prefix=scratch_prefix(_DOWNLOADING), dir=folder
+        ) as scratch:
             beside = Path(scratch)
             wanted = [f"{package.name}={package.version}" for package in packages]
             with _looking(lambda: task.update(_bytes_in(beside), total)):

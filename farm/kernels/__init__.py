@@ -2,7 +2,7 @@
 """Kernels: made ready once, then taken from: modules, device trees, the file for the card."""
 
 from farm.kernels.guest import MODULE_LIST, ModulePlan, device_tree, module_plan, module_tree
-from farm.kernels.prepare import PreparedKernel, prepare_kernel
+from farm.kernels.prepare import PreparedKernel, prepare_kernel, tidy_kernels
 
 __all__ = [
     "MODULE_LIST",
@@ -12,4 +12,5 @@ __all__ = [
     "module_plan",
     "module_tree",
     "prepare_kernel",
+    "tidy_kernels",
 ]

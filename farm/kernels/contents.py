@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from farm.core.errors import BuildError
+from farm.core.scratch import scratch_prefix
 from farm.kernels.index import Module, ModuleIndex, read_index
 from farm.kernels.prepare import PreparedKernel
 from farm.oci.store import Store
@@ -77,7 +78,7 @@ def read_contents(prepared: PreparedKernel, store: Store, archive: Slice) -> Con
     base = f"lib/modules/{prepared.release}/"
     files: dict[str, tuple[int, int]] = {}
     links: dict[str, str] = {}
-    with tempfile.NamedTemporaryFile(prefix="kernel-", dir=store.path) as scratch:
+    with tempfile.NamedTemporaryFile(prefix=scratch_prefix("kernel-"), dir=store.path) as scratch:
         with archive.path.open("rb") as source:
             source.seek(archive.offset)
             shutil.copyfileobj(source, scratch, 1 << 20)

@@ -23,6 +23,7 @@ from farm.core.errors import BuildError, UserError
 from farm.core.files import locked
 from farm.core.progress import Reporter, Task
 from farm.core.run import find_program, run
+from farm.core.scratch import remove_left_scratch, scratch_prefix
 from farm.debian import Archive, ArchiveSettings, Package, StaleIndexError
 from farm.kernels.unpacked import GZIP_LEVEL, UnpackedKernel
 from farm.oci.layer import write_layer
@@ -36,6 +37,7 @@ LABEL = "io.farm.kernel"
 """Label of the image: JSON of all that it was made from."""
 STEPS = 4
 _KIND = "kernel"
+_SCRATCH = "kernel-"
 _WRITER = 1
 """Raised whenever the same packages give another image than before."""
 _PARTS = ("linux-image-", "linux-modules-")
@@ -258,9 +260,17 @@ def put_kernel(
     return KernelImage(image, unpacked.release, codec, blob)
 
 
+def tidy_kernels(store: Store) -> None:
+    """Remove the files of kernels that were being made when their process was killed."""
+    remove_left_scratch(store.path.parent, _SCRATCH)
+    remove_left_scratch(store.path, _SCRATCH)
+
+
 @contextlib.contextmanager
 def _scratch(store: Store) -> Iterator[Path]:
     """A folder for one kernel's files, on the store's own disk, gone at the end."""
     store.path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="kernel-", dir=store.path.parent) as name:
+    with tempfile.TemporaryDirectory(
+        prefix=scratch_prefix(_SCRATCH), dir=store.path.parent
+    ) as name:
         yield Path(name)

@@ -28,6 +28,7 @@ from farm.core.arch import Arch
 from farm.core.errors import BuildError, UserError
 from farm.core.files import locked, sha256_file, write_bytes
 from farm.core.places import cache_dir
+from farm.core.scratch import remove_left_scratch, scratch_prefix
 from farm.oci.image import (
     CONFIG,
     INDEX,
@@ -55,6 +56,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _KIND = re.compile(r"[a-z0-9][a-z0-9-]*")
 _CHUNK = 1 << 20
 _MAX_JSON_BYTES = 16 << 20
+_NEW = ".new."
 
 
 class _NewBlob:
@@ -271,6 +273,10 @@ class Store:
         kept = json.dumps({"key": key, "value": value}, separators=(",", ":"), sort_keys=True)
         write_bytes(self._derived(kind, key), kept.encode())
 
+    def tidy(self) -> None:
+        """Remove blobs that were half written when their process was killed."""
+        remove_left_scratch(self.path / "blobs" / "sha256", _NEW)
+
     # --- inside ---
 
     def _put_layer(self, tree: Tree) -> Descriptor:
@@ -288,7 +294,9 @@ class Store:
         folder = self.path / "blobs" / "sha256"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder, prefix=".new.", delete=False) as file:
+            with tempfile.NamedTemporaryFile(
+                dir=folder, prefix=scratch_prefix(_NEW), delete=False
+            ) as file:
                 beside = Path(file.name)
                 try:
                     new = _NewBlob(file, media_type)
