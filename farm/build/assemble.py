@@ -103,11 +103,7 @@ def build(
     files = boot_files(
         members,
         kernel=store.blob_path(kernel.kernel.digest),
-        dtbs={
-            name: device_tree(kernel, name, store)
-            for member in members
-            for name in member.device_trees
-        },
+        dtbs=_device_trees(members, kernel, store),
         segments=[store.blob_path(segment.blob.digest) for segment in segments],
         firmware=_firmware(members, arch, sources),
         cmdline=f"{found.definition.cmdline} {assembly.kernel.cmdline}",
@@ -172,6 +168,13 @@ def _module_files(
             f"{', '.join(missing)}; where a board needs it, add the package to debian.firmware"
         )
     return module_tree(kernel, names, store)
+
+
+def _device_trees(
+    members: Sequence[Board], kernel: PreparedKernel, store: Store
+) -> dict[str, bytes]:
+    names = [name for member in members for name in member.device_trees]
+    return {name: device_tree(kernel, name, store) for name in names}
 
 
 def _firmware(members: Sequence[Board], arch: Arch, sources: Sources) -> Tree:

@@ -25,6 +25,14 @@ def timeline_line(
     return format_line(Event(boot, seq, time_s, event, fields))
 
 
+def told(verdict: Verdict) -> Verdict:
+    """What every verdict but a pass must bring along."""
+    assert verdict.summary
+    if not verdict.passed:
+        assert verdict.next_step
+    return verdict
+
+
 class Scripted:
     """Feeds a `BootWatch` with lines; the clock moves by `wait` and a little with each line."""
 
