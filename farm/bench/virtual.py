@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -49,6 +50,7 @@ class VirtualBoard:
 
     Raises:
         UserError: the board has no stand-in.
+        BenchError: a forwarded port is in use; when the block begins.
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class VirtualBoard:
         self._qemu = Qemu(self._work, console=sockets / "console", control=sockets / "control")
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(_remove_folder, sockets)
+            for port in self._forwards.values():
+                stack.callback(_reserve(port, self.board.name).close)
             if self._tty is not None:
                 self._line = SerialLine(self._tty)
                 stack.callback(self._line.close)
@@ -261,6 +265,25 @@ class VirtualBoard:
             f"{self.board.name}: the virtual board failed: {self._fault}",
             hint=f"switch it off and on again; QEMU's own words are in {self._work / 'qemu.log'}",
         )
+
+
+def _reserve(port: int, board: str) -> socket.socket:
+    """Hold a port that QEMU will listen at, from now on and between two of its starts.
+
+    Bound but not listened at: a socket that may reuse the address, as QEMU's does, can still
+    listen there (socket(7)); whoever looks for a free port is not given it.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", port))
+    except OSError as error:
+        held.close()
+        raise BenchError(
+            f"{board}: forwarded port {port}: {error.strerror or error}",
+            hint="try again: other ports are chosen then",
+        ) from error
+    return held
 
 
 def _died(end: QemuEnd) -> str:

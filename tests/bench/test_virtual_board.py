@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ import anyio
 import pytest
 
 from farm.bench.drivers import ConsoleChunk
+from farm.bench.host_files import FreePorts
 from farm.bench.process_table import own_processes
 from farm.bench.virtual import VirtualBoard
 from farm.core.errors import BenchError, UserError
@@ -196,3 +198,30 @@ async def test_the_clock_of_a_starved_board_falls_behind(board: VirtualBoard) ->
             while (lag := time.monotonic() - begin_wall_s - (board.clock_s - begin_s)) < 2:
                 await anext(chunks)
         assert lag >= 2
+
+
+async def test_a_forwarded_port_is_the_boards_as_long_as_it_is_there(tmp_path: Path) -> None:
+    card = write_guest_card(tmp_path / "card.img")
+    port = FreePorts(17).take()
+    networked = tiny_board(network="virtio-net-device,netdev=n0")
+    async with VirtualBoard(networked, card, tmp_path / "work", forwards={22: port}) as board:
+        assert FreePorts(port - 20000).take() != port
+        chunks = board.chunks()
+        for _ in range(2):
+            await board.power_on()
+            await said(chunks, HELLO)
+            # QEMU listens there.
+            async with await anyio.connect_tcp("127.0.0.1", port):
+                pass
+            await board.power_off()
+    assert FreePorts(port - 20000).take() == port
+
+
+async def test_a_forwarded_port_that_is_taken_is_told_at_once(tmp_path: Path) -> None:
+    card = write_guest_card(tmp_path / "card.img")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        wrong = VirtualBoard(tiny_board(), card, tmp_path / "work", forwards={22: port})
+        with pytest.raises(BenchError, match=f"tiny: forwarded port {port}: .* in use"):
+            async with wrong:
+                pass
