@@ -175,7 +175,8 @@ def _bench_is_up(bench: Farm) -> Iterator[None]:
 def _copy(bench: Farm, name: str) -> tuple[Path, int]:
     """A copy of the bench's file as it runs, to be spoiled; and its host's port."""
     file = bench.folder / f"{name}.yml"
-    shutil.copy(bench.state / "bench" / "whole" / "bench.yml", file)
+    (running,) = bench.state.glob("bench/whole/*/bench.yml")
+    shutil.copy(running, file)
     port = YAML(typ="safe").load(file)["hosts"]["lab"]["port"]
     return file, port
 
