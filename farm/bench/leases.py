@@ -176,7 +176,7 @@ class LeaseTable:
         others = f" (and {len(targets) - 1} more are taken)" if len(targets) > 1 else ""
         return BusyError(
             f"{lease.target} is leased by {info.owner} since {since}, for: {info.reason}{others}",
-            hint="wait for it with a waiting time, or ask its owner; "
+            hint="wait for it (--wait SECONDS), or ask its owner; "
             "a lease ends by itself when its run ends or dies",
             holder=info.owner,
             since=info.since,

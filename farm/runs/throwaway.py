@@ -20,6 +20,7 @@ from farm.build.record import BuildRecord
 from farm.core.copying import copy_range, data_extents
 from farm.core.errors import BenchError, BuildError, UserError
 from farm.core.progress import Reporter
+from farm.core.run import find_program
 from farm.runs.boot import Drivers, booting, trouble
 from farm.runs.console_log import ConsoleLog
 from farm.runs.folder import RunFolder
@@ -54,8 +55,11 @@ async def run_throwaway(
         results: folder for the run's folder; None for the usual place.
 
     Raises:
-        UserError: the board has no stand-in, or the image cannot be read.
+        UserError: the board has no stand-in, the image cannot be read, or QEMU or fdtput is not
+            installed.
     """
+    for program in (f"qemu-system-{board.arch.to_qemu()}", "fdtput"):
+        find_program(program)
     with RunFolder(results, board.name) as folder:
         with folder.log() as log:
             verdict = await _verdict(image, board, expectation, folder.scratch, log, reporter)

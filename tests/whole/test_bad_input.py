@@ -85,16 +85,24 @@ def test_a_bench_that_is_not_up(farm: Farm) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("program", ["/usr/sbin/ser2net", "/usr/sbin/sshd"])
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("/usr/sbin/ser2net", ["bench", "up"]),
+        ("/usr/sbin/sshd", ["bench", "up"]),
+        ("/usr/bin/fdtput", ["boot", "--board", "rpi4", "origin"]),
+    ],
+)
 def test_a_missing_program_is_named_with_the_command_that_installs_it(
-    farm: Farm, program: str
+    farm: Farm, program: str, words: list[str]
 ) -> None:
     """The program is hidden in a mount namespace of its own."""
     hidden = run(
         [
             *("unshare", "--mount", "sh", "-c"),
             'mount --bind /dev/null "$1" && shift && exec "$@"',
-            *("sh", program, FARM, "bench", "up"),
+            *("sh", program, FARM, *words),
         ],
         cwd=farm.folder,
         env=farm.environment(),
