@@ -149,11 +149,6 @@ class VirtualBoard:
         """The board's own clock, in seconds; only differences mean something."""
         return self._clock.now_s()
 
-    @property
-    def serial_path(self) -> Path | None:
-        """The serial plug, where one was asked for."""
-        return self._tty
-
     def chunks(self) -> AsyncIterator[ConsoleChunk]:
         """What the console says from this call on, with ticks of the board's clock.
 
